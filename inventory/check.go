@@ -18,7 +18,8 @@ func check(r *reader, f file) {
 	}
 	checkPresent(r, f.hosts)
 	checkUnique(r, f.hosts)
-	if r.given("hosts") && r.clean("hosts") {
+	unclear := func(h hostText) bool { return !r.clean(child(h.path, "roles")) || r.misspelt(h.path) }
+	if len(f.hosts) > 0 && !slices.ContainsFunc(f.hosts, unclear) { // a mistyped role is one fault, not two
 		checkRoles(r, f.hosts)
 	}
 	if r.clean("network") {
