@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package step
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/muster-project/muster/pki"
+)
+
+// Host is the machine a step works on, as the agent running there sees it.
+type Host struct {
+	Root     string // what stands for "/"; a temporary folder in tests
+	Units    Units
+	Exec     Exec
+	Operator Operator
+	API      API
+	Now      func() time.Time
+
+	sums sums
+}
+
+// Units is the service manager of the host.
+type Units interface {
+	// State reports what systemd says of the unit; a unit nobody knows is
+	// the zero state, not an error.
+	State(ctx context.Context, name string) (UnitState, error)
+	// Restart reloads unit files, enables the unit, (re)starts it and waits
+	// until it says that it is ready.
+	Restart(ctx context.Context, name string) error
+	// Remove stops and disables the unit.
+	Remove(ctx context.Context, name string) error
+}
+
+// UnitState is the part of systemd's knowledge of a unit that steps need.
+type UnitState struct {
+	Enabled, Active bool
+	Sub             string // systemd's SubState: running, failed, auto-restart
+}
+
+// Exec runs one program of the host to its end and returns its output.
+type Exec interface {
+	Run(ctx context.Context, stdin io.Reader, argv ...string) (stdout []byte, err error)
+}
+
+// Operator is the muster command at the other end of the connection: it has
+// the bundle, and it can reach the host that keeps the CA keys.
+type Operator interface {
+	// Blob opens a compressed blob of the bundle by its hex SHA-256.
+	Blob(ctx context.Context, sum string) (io.ReadCloser, error)
+	// Sign has a certificate signed where the CA's key lives.
+	Sign(ctx context.Context, req pki.Request, csr []byte) (cert []byte, err error)
+	// Authority returns the certificate of a CA, PEM.
+	Authority(ctx context.Context, ca pki.CA) ([]byte, error)
+	// Token makes a short-lived bootstrap token for one node.
+	Token(ctx context.Context, node string) (string, error)
+}
+
+// API calls the Kubernetes API server.
+type API interface {
+	// Call does one request and returns the body of a 2xx answer; any other
+	// answer is a *StatusError.
+	Call(ctx context.Context, as Credentials, c Call) ([]byte, error)
+}
+
+// Call is one request to the API server.
+type Call struct {
+	Method, Path, ContentType string
+	Body                      []byte
+}
+
+// Credentials are files of the host that prove who calls.
+type Credentials struct {
+	Server        string // https://host:port
+	CA, Cert, Key string // paths
+}
+
+// Path maps an absolute path of the host below Root.
+func (h *Host) Path(p string) string { return filepath.Join(h.Root, p) }
+
+// sums remembers file hashes: the multi-call binary is an input of five units
+// and 140 MB long. A file is the same while inode, size, mtime and ctime are.
+type sums struct {
+	mu    sync.Mutex
+	known map[string]sum
+}
+
+type sum struct {
+	id  fileID
+	hex string
+}
+
+type fileID struct {
+	ino          uint64
+	size         int64
+	mtime, ctime syscall.Timespec
+}
+
+// Sum returns the hex SHA-256 of a file of the host.
+func (h *Host) Sum(path string) (string, error) {
+	full := h.Path(path)
+	f, err := os.Open(full)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return "", err
+	}
+	id := fileID{st.Ino, st.Size, st.Mtim, st.Ctim}
+	h.sums.mu.Lock()
+	s, ok := h.sums.known[full]
+	h.sums.mu.Unlock()
+	if ok && s.id == id {
+		return s.hex, nil
+	}
+	digest := sha256.New()
+	if _, err := io.Copy(digest, f); err != nil {
+		return "", err
+	}
+	s = sum{id, hex.EncodeToString(digest.Sum(nil))}
+	h.sums.mu.Lock()
+	defer h.sums.mu.Unlock()
+	if h.sums.known == nil {
+		h.sums.known = make(map[string]sum)
+	}
+	h.sums.known[full] = s
+	return s.hex, nil
+}
