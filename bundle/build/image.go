@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// image says what is in a container image. Its layers are not compressed: the
+// bundle compresses the whole tar, better and once.
+type image struct {
+	Ref    string
+	Layers []layer // lowest first; a file that several images share deserves its own
+	Config v1.Config
+}
+
+type layer []entry
+
+// entry is one path of a layer: a made file, a link or a directory. Directories
+// above it need no entry.
+type entry struct {
+	Path string      // absolute
+	Mode fs.FileMode // permission bits and fs.ModeSticky; 0755 if zero
+	File string      // name of the made file that goes there; or
+	Link string      // target of a symbolic link; or neither, for a directory
+	Text string      // content, for small files that no maker makes
+}
+
+// write makes the image of the files in dir and writes it to to, as a tar that
+// `ctr images import` and `docker load` take. Nothing in it depends on time or
+// place.
+func (img image) write(dir, to string) error {
+	built := empty.Image
+	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: img.Config, RootFS: v1.RootFS{Type: "layers"}}
+	built, err := mutate.ConfigFile(built, config)
+	if err != nil {
+		return fmt.Errorf("image %s: set its configuration: %w", img.Ref, err)
+	}
+	for i, l := range img.Layers {
+		raw, err := l.tar(dir)
+		if err != nil {
+			return fmt.Errorf("image %s: layer %d: %w", img.Ref, i, err)
+		}
+		if built, err = mutate.AppendLayers(built, static.NewLayer(raw, types.DockerUncompressedLayer)); err != nil {
+			return fmt.Errorf("image %s: layer %d: %w", img.Ref, i, err)
+		}
+	}
+	tag, err := name.NewTag(img.Ref, name.StrictValidation)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", img.Ref, err)
+	}
+	if err := tarball.WriteToFile(to, tag, built); err != nil {
+		return fmt.Errorf("image %s: write %s: %w", img.Ref, to, err)
+	}
+	return nil
+}
+
+// tar renders a layer, entries sorted, each with the directories above it.
+func (l layer) tar(dir string) ([]byte, error) {
+	byPath := map[string]entry{}
+	for _, e := range l {
+		for up := path.Dir(e.Path); up != "/"; up = path.Dir(up) {
+			if _, ok := byPath[up]; !ok {
+				byPath[up] = entry{Path: up}
+			}
+		}
+		byPath[e.Path] = e
+	}
+	entries := make([]entry, 0, len(byPath))
+	for _, e := range byPath {
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(x, y entry) int { return cmp.Compare(x.Path, y.Path) })
+
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, e := range entries {
+		if err := e.tar(w, dir); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func (e entry) tar(w *tar.Writer, dir string) error {
+	h := &tar.Header{Name: e.Path[1:], Mode: 0o755, Format: tar.FormatUSTAR}
+	if e.Mode != 0 {
+		h.Mode = int64(e.Mode.Perm())
+	}
+	if e.Mode&fs.ModeSticky != 0 {
+		h.Mode |= 0o1000 // what tar calls the sticky bit
+	}
+	content := []byte(e.Text)
+	switch {
+	case e.File != "":
+		raw, err := os.ReadFile(filepath.Join(dir, e.File))
+		if err != nil {
+			return err
+		}
+		content, h.Typeflag = raw, tar.TypeReg
+	case e.Text != "":
+		h.Typeflag = tar.TypeReg
+	case e.Link != "":
+		h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.Link, 0o777
+	default:
+		h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
+	}
+	h.Size = int64(len(content))
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := w.Write(content)
+	return err
+}
