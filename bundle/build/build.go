@@ -67,7 +67,7 @@ func buildAll(ctx context.Context, o Options, all []recipe) (*bundle.Bundle, err
 		}
 		kept = append(kept, a)
 	}
-	if err := bundle.Write(o.Out, kept); err != nil {
+	if err := errors.Join(bundle.Write(o.Out, kept), removeDownloads(ctx, w)); err != nil {
 		return nil, err
 	}
 	return bundle.Open(o.Out)

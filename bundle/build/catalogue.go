@@ -26,6 +26,10 @@ const (
 // and ask a stranger for it.
 const registry = "muster.local/"
 
+// staticLicenses is what a statically linked C library adds: glibc and, in runc,
+// libseccomp.
+const staticLicenses = "LGPL-2.1-or-later"
+
 // catalogue is every artifact that muster knows how to make. The order is that
 // of building: what takes longest first.
 func catalogue() []recipe {
@@ -106,7 +110,7 @@ func containerdBuild(tag, name string) goBuild {
 
 func runc() recipe {
 	return recipe{
-		name: "runc", version: runcVersion, group: bundle.Core, license: "Apache-2.0",
+		name: "runc", version: runcVersion, group: bundle.Core, license: "Apache-2.0 AND " + staticLicenses,
 		module:  "github.com/opencontainers/runc@v" + runcVersion,
 		release: runcRelease(),
 		makers: []maker{goBuild{
@@ -142,7 +146,7 @@ func cniPlugins() recipe {
 func flannel() recipe {
 	const module = "github.com/flannel-io/flannel"
 	return recipe{
-		name: "flannel", version: flannelVersion, group: bundle.Core, license: "Apache-2.0",
+		name: "flannel", version: flannelVersion, group: bundle.Core, license: "Apache-2.0 AND " + staticLicenses,
 		module:  module + "@v" + flannelVersion,
 		release: flannelRelease(),
 		makers: []maker{goBuild{
@@ -217,7 +221,7 @@ func agnhost() recipe {
 			Layers: []layer{busyboxLayer(), {{Path: "/agnhost", File: "agnhost"}}},
 			Config: v1.Config{
 				Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, WorkingDir: "/",
-				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+				Env: []string{imagePath},
 			},
 		},
 		diskMiB: 1000,

@@ -74,6 +74,9 @@ func (g goBuild) make(ctx context.Context, w *workshop, dir string) error {
 }
 
 func (g goBuild) inputs(ctx context.Context, w *workshop) (string, error) {
+	if w.goVersion == "" {
+		return "", errors.New("go is not installed, or not in PATH: install Go 1.26 or newer")
+	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%q\n%q\n%q\n", w.goVersion, g.programs, g.args(), w.goEnv(g.static)[:8])
 	if g.static {

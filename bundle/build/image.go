@@ -41,6 +41,7 @@ type entry struct {
 	File string      // name of the made file that goes there; or
 	Link string      // target of a symbolic link; or neither, for a directory
 	Text string      // content, for small files that no maker makes
+	Tree string      // name of the made directory whose content goes below Path
 }
 
 // write makes the image of the files in dir and writes it to to, as a tar that
@@ -74,8 +75,12 @@ func (img image) write(dir, to string) error {
 
 // tar renders a layer, entries sorted, each with the directories above it.
 func (l layer) tar(dir string) ([]byte, error) {
+	expanded, err := l.expand(dir)
+	if err != nil {
+		return nil, err
+	}
 	byPath := map[string]entry{}
-	for _, e := range l {
+	for _, e := range expanded {
 		for up := path.Dir(e.Path); up != "/"; up = path.Dir(up) {
 			if _, ok := byPath[up]; !ok {
 				byPath[up] = entry{Path: up}
@@ -102,8 +107,55 @@ func (l layer) tar(dir string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// expand replaces each tree by what is in it.
+func (l layer) expand(dir string) (layer, error) {
+	var all layer
+	for _, e := range l {
+		if e.Tree == "" {
+			all = append(all, e)
+			continue
+		}
+		err := filepath.WalkDir(filepath.Join(dir, e.Tree), func(p string, found fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			one, err := e.below(dir, p, found)
+			if err == nil && one.Path != "/" {
+				all = append(all, one)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("tree %s: %w", e.Tree, err)
+		}
+	}
+	return all, nil
+}
+
+// below is the entry of something found in the tree e.
+func (e entry) below(dir, found string, d fs.DirEntry) (entry, error) {
+	rel, err := filepath.Rel(filepath.Join(dir, e.Tree), found)
+	if err != nil {
+		return entry{}, err
+	}
+	info, err := d.Info()
+	if err != nil {
+		return entry{}, err
+	}
+	one := entry{Path: path.Join(e.Path, filepath.ToSlash(rel)), Mode: info.Mode() & (fs.ModePerm | fs.ModeSticky)}
+	switch {
+	case d.Type()&fs.ModeSymlink != 0:
+		one.Link, err = os.Readlink(found)
+	case d.Type().IsRegular():
+		one.File, err = filepath.Rel(dir, found)
+	case !d.IsDir():
+		err = fmt.Errorf("%s: %v does not belong into an image", found, d.Type())
+	}
+	return one, err
+}
+
 func (e entry) tar(w *tar.Writer, dir string) error {
-	h := &tar.Header{Name: e.Path[1:], Mode: 0o755, Format: tar.FormatUSTAR}
+	h := &tar.Header{Name: e.Path[1:], Mode: 0o755, Format: tar.FormatPAX}
 	if e.Mode != 0 {
 		h.Mode = int64(e.Mode.Perm())
 	}

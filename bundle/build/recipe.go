@@ -32,7 +32,8 @@ type recipe struct {
 	diskMiB       int64    // what making it takes at most, Go's build cache included
 }
 
-// A maker makes files. The makers are goBuild, cBuild, debian and fetch.
+// A maker makes files. The makers are goBuild, cBuild, debian, debianTree and
+// fetch.
 type maker interface {
 	// inputs renders everything that decides what make makes.
 	inputs(ctx context.Context, w *workshop) (string, error)

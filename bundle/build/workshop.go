@@ -29,11 +29,14 @@ type workshop struct {
 
 func newWorkshop(ctx context.Context, o Options) (*workshop, error) {
 	w := &workshop{source: o.Source, cache: o.Cache, goCache: o.GoCache, client: o.Client}
-	version, err := w.output(ctx, w.goEnv(false), w.source, "go", "env", "GOVERSION")
-	if err != nil {
-		return nil, err
+	// Which tools are needed is known later, and depends on what is cached.
+	if _, err := exec.LookPath("go"); err == nil {
+		version, err := w.output(ctx, w.goEnv(false), w.source, "go", "env", "GOVERSION")
+		if err != nil {
+			return nil, err
+		}
+		w.goVersion = strings.TrimSpace(version)
 	}
-	w.goVersion = strings.TrimSpace(version)
 	if _, err := exec.LookPath("gcc"); err == nil {
 		cc, err := w.output(ctx, nil, w.source, "gcc", "--version")
 		if err != nil {
