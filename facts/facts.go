@@ -36,6 +36,9 @@ type Host struct {
 	CgroupV2  bool
 	Cgroups   []string // controllers of the root group, sorted
 	Time      time.Time
+	// Offset is how far the host's clock is ahead of the operator's, half the
+	// round trip taken off; the operator's side fills it in.
+	Offset    time.Duration
 	Disks     map[string]Disk // by path
 	Addresses []string        // of all interfaces, sorted
 	Missing   []string        // programs of Programs that are not there
@@ -43,10 +46,12 @@ type Host struct {
 	IPVS      bool            // the kernel has it or a module for it
 	Features  map[string]bool // kernel features by name: overlay, nf_tables, vxlan, bridge-nf
 	CPUMHz    bool            // /proc/cpuinfo says a clock rate, which the kubelet insists on
-	Resolver  bool            // /etc/resolv.conf is there
-	Cluster   string          // cluster whose muster files lie here
-	Foreign   []string        // units of another Kubernetes that are installed
-	Problems  []string
+	// Resolver is the resolv.conf for pods with the host's DNS: systemd-resolved
+	// keeps one without its loopback address. Empty if there is none.
+	Resolver string
+	Cluster  string   // cluster whose muster files lie here
+	Foreign  []string // units of another Kubernetes that are installed
+	Problems []string
 }
 
 // Disk is the room on the file system of a path, in MiB.
@@ -101,7 +106,11 @@ func (g gatherer) identity() {
 	}
 	g.facts.Systemd = g.exists("/run/systemd/system")
 	g.facts.CPUMHz = strings.Contains(g.read("/proc/cpuinfo"), "cpu MHz") || runtime.GOARCH != "amd64"
-	g.facts.Resolver = g.exists("/etc/resolv.conf")
+	for _, p := range []string{"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"} {
+		if g.facts.Resolver == "" && g.exists(p) {
+			g.facts.Resolver = p
+		}
+	}
 }
 
 func (g gatherer) memory() {

@@ -23,6 +23,8 @@ const (
 	UserProxier = "system:kube-proxy"
 	// UserFlannel is bound by addons.FlannelRBAC.
 	UserFlannel = "system:muster:flannel"
+	// UserApprover is bound by addons.ApproverRBAC.
+	UserApprover = "system:muster:approver"
 )
 
 const apiServerEtcdClient = "apiserver-etcd-client"
@@ -127,6 +129,10 @@ func Proxier(node string) Request {
 func Flannel(node string) Request {
 	return client("flannel", Kubernetes, UserFlannel, "muster:flannel:"+node)
 }
+
+// Approver is who `muster-node approve` is: it may approve the serving
+// certificates of kubelets and nothing else.
+func Approver() Request { return client("approver", Kubernetes, UserApprover) }
 
 func client(name string, ca CA, cn string, organization ...string) Request {
 	return Request{

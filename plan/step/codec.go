@@ -22,7 +22,6 @@ var kinds = map[string]reflect.Type{
 	"install":     reflect.TypeFor[Install](),
 	"link":        reflect.TypeFor[Link](),
 	"module":      reflect.TypeFor[Module](),
-	"node-meta":   reflect.TypeFor[NodeMeta](),
 	"node-ready":  reflect.TypeFor[NodeReady](),
 	"object":      reflect.TypeFor[Object](),
 	"ready":       reflect.TypeFor[Ready](),

@@ -8,12 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
-	"strings"
 )
 
 // FieldManager is the name under which muster owns fields of API objects
@@ -116,57 +113,8 @@ func withoutHistory(object []byte) (map[string]json.RawMessage, error) {
 	return top, err
 }
 
-// NodeMeta gives a node the labels and taints that its kubelet may not give
-// itself (the NodeRestriction plugin forbids node-role.kubernetes.io labels).
-type NodeMeta struct {
-	As     Credentials
-	Node   string
-	Labels map[string]string
-}
-
-func (n NodeMeta) String() string {
-	labels := slices.Sorted(maps.Keys(n.Labels))
-	return fmt.Sprintf("label node %s: %s", n.Node, strings.Join(labels, ", "))
-}
-
-// Touches nothing on the host.
-func (n NodeMeta) Touches() []Touch { return nil }
-
-// Done compares the labels.
-func (n NodeMeta) Done(ctx context.Context, h *Host) (bool, error) {
-	node, err := getNode(ctx, h, n.As, n.Node)
-	if IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for k, v := range n.Labels {
-		if got, ok := node.Metadata.Labels[k]; !ok || got != v {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// Do merges the labels.
-func (n NodeMeta) Do(ctx context.Context, h *Host) error {
-	patch, err := json.Marshal(map[string]map[string]map[string]string{"metadata": {"labels": n.Labels}})
-	if err != nil {
-		return err
-	}
-	_, err = h.API.Call(ctx, n.As, Call{
-		Method: http.MethodPatch, Path: "/api/v1/nodes/" + n.Node,
-		ContentType: "application/merge-patch+json", Body: patch,
-	})
-	return err
-}
-
 // node is the part of a Node that steps read.
 type node struct {
-	Metadata struct {
-		Labels map[string]string
-	}
 	Spec struct {
 		PodCIDR string
 	}

@@ -16,7 +16,10 @@ import (
 
 // Sysctl is a kernel setting as it is now; the file that keeps it over a
 // reboot is a File step of its own.
-type Sysctl struct{ Key, Value string }
+type Sysctl struct {
+	Key, Value string
+	Optional   bool // a kernel without the key is right as it is
+}
 
 func (s Sysctl) String() string { return fmt.Sprintf("sysctl %s=%s", s.Key, s.Value) }
 
@@ -30,7 +33,7 @@ func SysctlPath(key string) string { return "/proc/sys/" + strings.ReplaceAll(ke
 func (s Sysctl) Done(_ context.Context, h *Host) (bool, error) {
 	got, err := os.ReadFile(h.Path(SysctlPath(s.Key)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // its module is not loaded yet
+		return s.Optional, nil // or its module is not loaded yet
 	}
 	return err == nil && strings.Join(strings.Fields(string(got)), " ") == s.Value, err
 }

@@ -21,6 +21,9 @@ import (
 type Unit struct {
 	Name   string
 	Inputs []string // paths
+	// Leaves are files and folders that the service makes by itself and that
+	// belong to the cluster: a reset removes what was not there before.
+	Leaves []string `json:",omitempty"`
 }
 
 const (
@@ -30,8 +33,14 @@ const (
 
 func (u Unit) String() string { return "unit " + u.Name }
 
-// Touches names the unit.
-func (u Unit) Touches() []Touch { return []Touch{{Kind: TouchUnit, Name: u.Name}} }
+// Touches names the unit and what it will leave.
+func (u Unit) Touches() []Touch {
+	touches := []Touch{{Kind: TouchUnit, Name: u.Name}}
+	for _, path := range u.Leaves {
+		touches = append(touches, Touch{Kind: TouchPath, Name: path, Whole: true})
+	}
+	return touches
+}
 
 // Done holds when the unit is enabled, active, and was started on these inputs.
 // After a reboot there is no stamp: the inputs cannot be newer than the start

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-project/muster/phases/all"
+	"github.com/muster-project/muster/plan"
+)
+
+func newInitCommand(s streams) *cobra.Command {
+	var flags clusterFlags
+	var kube kubeconfigFlags
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Install the cluster of the inventory",
+		Long: "Checks the hosts, installs the cluster, waits until it answers, and adds it to your\n" +
+			"kubeconfig. Cut off or failed, the same command goes on where it stopped.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.open(s, true)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			if err := c.converge(cmd.Context(), c.names(), flags.ignore, everything); err != nil {
+				return err
+			}
+			return c.mergeKubeconfig(cmd.Context(), kube)
+		},
+	}
+	flags.add(cmd)
+	flags.addIgnore(cmd)
+	kube.add(cmd)
+	return cmd
+}
+
+func newApplyCommand(s streams) *cobra.Command {
+	var flags clusterFlags
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Make the cluster as the inventory says",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.open(s, true)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return c.converge(cmd.Context(), c.names(), flags.ignore, everything)
+		},
+	}
+	flags.add(cmd)
+	flags.addIgnore(cmd)
+	return cmd
+}
+
+func newJoinCommand(s streams) *cobra.Command {
+	var flags clusterFlags
+	cmd := &cobra.Command{
+		Use:   "join HOST...",
+		Short: "Add hosts of the inventory to the running cluster",
+		Long: "Installs the named hosts and has them join. Other hosts are not touched; the\n" +
+			"control-plane host only signs their certificates and is asked through its API.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, hosts []string) error {
+			c, err := flags.open(s, true)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			if err := c.canJoin(hosts); err != nil {
+				return err
+			}
+			return c.converge(cmd.Context(), hosts, flags.ignore, func(p plan.Plan) plan.Plan { return all.Join(p, hosts) })
+		},
+	}
+	flags.add(cmd)
+	flags.addIgnore(cmd)
+	return cmd
+}
+
+// canJoin refuses hosts that the inventory does not have, and those that
+// would change the control plane or etcd's membership.
+func (s *session) canJoin(hosts []string) error {
+	var errs []error
+	for _, name := range hosts {
+		h, ok := s.inventory.Host(name)
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("%s is not in the inventory, which has %s", name, strings.Join(s.names(), ", ")))
+		case !onlyWorker(h):
+			errs = append(errs, fmt.Errorf("%s is not a worker only: join adds workers; the control plane and etcd are made by init", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func newPhaseCommand(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "phase NAME",
+		Short: "Do one phase of the install alone",
+		Long:  "Phases, in the order of an install. What a phase needs from others has to be done already.",
+	}
+	for _, phase := range all.Phases() {
+		cmd.AddCommand(newOnePhaseCommand(s, phase.Name(), phase.About()))
+	}
+	return cmd
+}
+
+func newOnePhaseCommand(s streams, name, about string) *cobra.Command {
+	var flags clusterFlags
+	cmd := &cobra.Command{
+		Use: name, Short: strings.ToUpper(about[:1]) + about[1:], Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.open(s, true)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return c.converge(cmd.Context(), c.names(), flags.ignore, func(p plan.Plan) plan.Plan {
+				return p.Only(func(t plan.Task) bool { return t.Phase == name })
+			})
+		},
+	}
+	flags.add(cmd)
+	flags.addIgnore(cmd)
+	return cmd
+}
+
+func everything(p plan.Plan) plan.Plan { return p }
+
+// converge checks hosts, has the chosen part of the plan done, and reports.
+// All hosts it will work with are reached before anything is changed.
+func (s *session) converge(ctx context.Context, hosts, ignore []string, choose func(plan.Plan) plan.Plan) error {
+	found, err := s.examine(ctx, hosts, ignore)
+	if err != nil {
+		return err
+	}
+	whole, err := s.plan(found)
+	if err != nil {
+		return err
+	}
+	chosen := choose(whole)
+	if err := s.operator.Connect(ctx, union(chosen.Hosts(), hosts)); err != nil {
+		return err
+	}
+	progress := newProgress(s.streams, chosen)
+	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}
+	report, err := runner.Run(ctx, chosen)
+	progress.stop()
+	if err != nil {
+		return err
+	}
+	return printReport(s.streams, report, s.operator.Sent())
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

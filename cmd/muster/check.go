@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/muster-project/muster/phases/preflight"
+)
+
+func newCheckCommand(s streams) *cobra.Command {
+	var flags clusterFlags
+	var output string
+	var list bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check that the hosts can carry a cluster",
+		Long: "Asks every host of the inventory and judges it by every check, all in one report.\n" +
+			"Nothing is changed on the hosts but that the program muster-node is brought to them.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if list {
+				_, err := fmt.Fprintln(s.out, strings.Join(preflight.Names(), "\n"))
+				return err
+			}
+			if err := known(flags.ignore); err != nil {
+				return err
+			}
+			c, err := flags.open(s, false)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			found, err := c.operator.Facts(cmd.Context(), c.names())
+			findings := preflight.Check(c.inventory, found, flags.ignore)
+			if perr := report(s.out, output, len(found), findings); perr != nil {
+				return perr
+			}
+			if err != nil {
+				return err
+			}
+			if n := preflight.Errors(findings); n > 0 {
+				return &preflightError{n}
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	flags.addIgnore(cmd)
+	addOutput(cmd, &output)
+	cmd.Flags().BoolVar(&list, "list", false, "list the checks and ask nobody")
+	return cmd
+}
+
+func addOutput(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
+}
+
+func report(out io.Writer, format string, hosts int, findings []preflight.Finding) error {
+	if format == "json" {
+		return printJSON(out, struct {
+			Schema   string              `json:"schema"`
+			Hosts    int                 `json:"hosts"`
+			Findings []preflight.Finding `json:"findings"`
+		}{"muster/check/v1", hosts, findings})
+	}
+	if err := printFindings(out, findings); err != nil {
+		return err
+	}
+	errors := preflight.Errors(findings)
+	_, err := fmt.Fprintf(out, "%d hosts, %d checks each: %d errors, %d warnings\n",
+		hosts, len(preflight.Names()), errors, len(findings)-errors)
+	return err
+}
+
+func printFindings(out io.Writer, findings []preflight.Finding) error {
+	if len(findings) == 0 {
+		return nil
+	}
+	t := newTable(out)
+	t.AppendHeader(table.Row{"HOST", "CHECK", "SEVERITY", "FOUND", "WANTED", "REMEDY"})
+	for _, f := range findings {
+		t.AppendRow(table.Row{f.Host, f.Check, f.Severity, f.Measured, f.Wanted, f.Remedy})
+	}
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Number: 4, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 5, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 6, WidthMax: 50, WidthMaxEnforcer: text.WrapSoft},
+	})
+	t.Render()
+	return nil
+}
+
+// newTable is a plain table: columns by spaces, as kubectl prints them.
+func newTable(out io.Writer) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(out)
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft = ""
+	style.Box.PaddingRight = "   "
+	t.SetStyle(style)
+	return t
+}
+
+func printJSON[T any](out io.Writer, v T) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func contains(all []string, s string) bool { return slices.Contains(all, s) }

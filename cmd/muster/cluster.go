@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-project/muster/bundle"
+	"github.com/muster-project/muster/facts"
+	"github.com/muster-project/muster/inventory"
+	"github.com/muster-project/muster/operator"
+	"github.com/muster-project/muster/phases"
+	"github.com/muster-project/muster/phases/all"
+	"github.com/muster-project/muster/phases/preflight"
+	"github.com/muster-project/muster/plan"
+	"github.com/muster-project/muster/remote/ssh"
+)
+
+// clusterFlags are what every command about a cluster takes.
+type clusterFlags struct {
+	file   string
+	bundle string
+	ignore []string
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	file := os.Getenv("MUSTER_INVENTORY")
+	if file == "" {
+		file = "muster.yaml"
+	}
+	cmd.Flags().StringVarP(&f.file, "file", "f", file, "inventory file; $MUSTER_INVENTORY names another default")
+	cmd.Flags().StringVar(&f.bundle, "bundle", "", "bundle directory; $MUSTER_BUNDLE names another default")
+}
+
+func (f *clusterFlags) addIgnore(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&f.ignore, "ignore", nil, "checks whose errors only warn")
+}
+
+// session is a command's view of one cluster.
+type session struct {
+	streams
+	inventory inventory.Inventory
+	bundle    *bundle.Bundle
+	operator  *operator.Operator
+}
+
+// open reads the inventory and the bundle; no host is contacted. locked says
+// that hosts are to be changed.
+func (f *clusterFlags) open(s streams, locked bool) (*session, error) {
+	inv, err := readInventory(f.file)
+	if err != nil {
+		return nil, err
+	}
+	b, err := openBundle(f.bundle)
+	if err != nil {
+		return nil, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, err
+	}
+	return &session{streams: s, inventory: inv, bundle: b, operator: &operator.Operator{
+		Inventory: inv, Bundle: b, Locked: locked,
+		SSH: ssh.Options{
+			Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+			Logf: func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) },
+		},
+	}}, nil
+}
+
+// close ends the connections; an error in doing so changes nothing for the
+// command, whose work is over.
+func (s *session) close() { _ = s.operator.Close() }
+
+func (s *session) names() []string {
+	var names []string
+	for _, h := range s.inventory.Hosts {
+		names = append(names, h.Name)
+	}
+	return names
+}
+
+// plan makes the whole plan from what the hosts said.
+func (s *session) plan(facts map[string]facts.Host) (plan.Plan, error) {
+	return all.Plan(phases.Cluster{Inventory: s.inventory, Artifacts: s.bundle, Facts: facts})
+}
+
+// examine asks hosts for facts and judges them. With a finding that is an
+// error it prints the findings and returns a preflightError.
+func (s *session) examine(ctx context.Context, names, ignore []string) (map[string]facts.Host, error) {
+	if err := known(ignore); err != nil {
+		return nil, err
+	}
+	found, err := s.operator.Facts(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	findings := preflight.Check(s.inventory, found, ignore)
+	if preflight.Errors(findings) == 0 {
+		return found, nil
+	}
+	if err := printFindings(s.err, findings); err != nil {
+		return nil, err
+	}
+	return nil, &preflightError{preflight.Errors(findings)}
+}
+
+func known(checks []string) error {
+	var errs []error
+	for _, name := range checks {
+		if !contains(preflight.Names(), name) {
+			errs = append(errs, fmt.Errorf("--ignore: no check is called %q; `muster check --list` lists them", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// preflightError says that hosts are not fit.
+type preflightError struct{ errors int }
+
+func (e *preflightError) Error() string {
+	return fmt.Sprintf("%d findings stop the install; nothing was changed (--ignore NAME turns one into a warning)", e.errors)
+}
+
+// ExitCode is that of unfit hosts.
+func (e *preflightError) ExitCode() int { return exitPreflight }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-project/muster/agent/protocol"
+	"github.com/muster-project/muster/operator"
+	"github.com/muster-project/muster/plan"
+)
+
+func newResetCommand(s streams) *cobra.Command {
+	var flags clusterFlags
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "reset",
+		Short: "Take the cluster away and return the hosts to what they were",
+		Long: "Ends everything that runs in the cluster, deletes its data, replays the journal of\n" +
+			"each host backwards, and compares the host with how it was before the install.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.open(s, true)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			if err := c.confirm(yes); err != nil {
+				return err
+			}
+			return c.reset(cmd.Context())
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// confirm has the person type the cluster's name: what follows cannot be
+// undone.
+func (s *session) confirm(yes bool) error {
+	if yes {
+		return nil
+	}
+	fmt.Fprintf(s.err, "This deletes cluster %s with all its data on %d hosts. Type the cluster's name to go on: ",
+		s.inventory.Cluster, len(s.inventory.Hosts))
+	line, err := bufio.NewReader(s.in).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != s.inventory.Cluster {
+		return errors.New("reset: not confirmed; nothing was changed (--yes goes without asking)")
+	}
+	return nil
+}
+
+// reset does all hosts side by side; one that cannot be reached does not keep
+// the others from it.
+func (s *session) reset(ctx context.Context) error {
+	errs := make([]error, len(s.inventory.Hosts))
+	var mu sync.Mutex // one line at a time
+	var all sync.WaitGroup
+	for i, name := range s.names() {
+		all.Go(func() {
+			start := time.Now()
+			left, err := s.resetHost(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			errs[i] = err
+			switch {
+			case err != nil:
+				return
+			case len(left) == 0:
+				fmt.Fprintf(s.out, "%s is as it was before the install (%.1fs)\n", name, time.Since(start).Seconds())
+			default:
+				fmt.Fprintf(s.out, "%s is reset, but differs from before the install:\n  %s\n", name, strings.Join(left, "\n  "))
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *session) resetHost(ctx context.Context, name string) (left []string, err error) {
+	conn, err := s.operator.Host(ctx, name)
+	if err != nil {
+		return nil, &operator.HostError{Host: name, Err: err}
+	}
+	var failed *plan.Error
+	err = conn.Reset(ctx, func(e protocol.Event) {
+		if e.State == protocol.Failed {
+			failed = &plan.Error{Host: name, Phase: "reset", Step: e.Text, Cause: errors.New(e.Cause), Evidence: e.Evidence}
+			return
+		}
+		left = append(left, e.Evidence...)
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, &operator.HostError{Host: name, Err: err}
+	}
+	return left, nil
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"sync/atomic"
+
+	"github.com/muster-project/muster/agent/protocol"
+	"github.com/muster-project/muster/inventory"
+	"github.com/muster-project/muster/pki"
+	"github.com/muster-project/muster/plan/step"
+	"github.com/muster-project/muster/remote"
+	"github.com/muster-project/muster/remote/ssh"
+	"github.com/muster-project/muster/templates"
+)
+
+// Conn is a host with its muster-node running.
+type Conn struct {
+	operator *Operator
+	name     string
+	ssh      *ssh.Conn
+	process  *ssh.Session
+	session  *protocol.Session
+	allowed  allowances
+}
+
+const nodePath = templates.BinDir + "/muster-node"
+
+// open dials a host, brings muster-node if it is not there, and starts it.
+func (o *Operator) open(ctx context.Context, target inventory.Host) (_ *Conn, err error) {
+	link, err := ssh.Dial(ctx, target, o.SSH)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{operator: o, name: target.Name, ssh: link}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if err := c.upload(ctx); err != nil {
+		return nil, fmt.Errorf("bring muster-node: %w", err)
+	}
+	if err := c.start(ctx); err != nil {
+		return nil, fmt.Errorf("start muster-node: %w", err)
+	}
+	return c, nil
+}
+
+// upload brings muster-node unless the host has this very one.
+func (c *Conn) upload(ctx context.Context) error {
+	artifact, err := c.operator.Bundle.Lookup("muster-node")
+	if err != nil {
+		return err
+	}
+	file, ok := artifact.File("muster-node")
+	if !ok {
+		return errors.New("the bundle's artifact muster-node has no such file")
+	}
+	have, err := c.ssh.Run(ctx, remote.Cmd{Argv: []string{"sha256sum", nodePath}})
+	var exit *remote.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	if err == nil && strings.HasPrefix(string(have.Stdout), file.SHA256) {
+		return nil
+	}
+	content, err := c.operator.Bundle.OpenFile(file)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	c.operator.sent.Add(file.Size)
+	return c.ssh.Upload(ctx, nodePath, 0o755, content, file.Size, file.SHA256)
+}
+
+func (c *Conn) start(ctx context.Context) error {
+	process, err := c.ssh.Start(ctx, remote.Cmd{Argv: []string{nodePath, "serve"}})
+	if err != nil {
+		return err
+	}
+	c.process = process
+	if c.session, err = protocol.Client(process); err != nil {
+		return err
+	}
+	// Calls from the host outlive ctx of the dial: they end with the session.
+	go c.session.Serve(context.WithoutCancel(ctx), c)
+	hello, err := protocol.Call[protocol.Hello](ctx, c.session, protocol.Request{Op: protocol.OpHello})
+	if err != nil {
+		return err
+	}
+	if hello.Protocol != protocol.Version {
+		return fmt.Errorf("it speaks version %d of the protocol, muster %d: use the bundle that came with this muster",
+			hello.Protocol, protocol.Version)
+	}
+	if !c.operator.Locked {
+		return nil
+	}
+	_, err = protocol.Call[protocol.Ack](ctx, c.session, protocol.Request{Op: protocol.OpLock, Operator: Name()})
+	return err
+}
+
+// Close ends muster-node and the connection.
+func (c *Conn) Close() error {
+	var errs []error
+	if c.session != nil {
+		errs = append(errs, c.session.Close())
+	}
+	errs = append(errs, c.ssh.Close())
+	return errors.Join(errs...)
+}
+
+// Apply has steps done or looked at on the host; see plan.Agent.
+func (c *Conn) Apply(ctx context.Context, steps step.List, check bool, each func(protocol.Event)) error {
+	c.allowed.add(steps)
+	return protocol.Stream(ctx, c.session, protocol.Request{Op: protocol.OpApply, Steps: steps, Check: check}, each)
+}
+
+// Reset returns the host to what it was before muster.
+func (c *Conn) Reset(ctx context.Context, each func(protocol.Event)) error {
+	return protocol.Stream(ctx, c.session, protocol.Request{Op: protocol.OpReset}, each)
+}
+
+// Run runs a program on the host as root.
+func (c *Conn) Run(ctx context.Context, argv ...string) ([]byte, error) {
+	result, err := c.ssh.Run(ctx, remote.Cmd{Argv: argv})
+	return result.Stdout, err
+}
+
+// Handle answers what the host's muster-node asks for.
+func (c *Conn) Handle(ctx context.Context, r protocol.Request, w *protocol.Writer) error {
+	switch r.Op {
+	case protocol.OpBlob:
+		return c.blob(r.Name, w)
+	case protocol.OpSign:
+		if r.Certificate == nil || !c.allowed.certificate(*r.Certificate) {
+			return fmt.Errorf("%s asks for a certificate that the plan does not have for it", c.name)
+		}
+		cert, err := c.operator.Sign(ctx, *r.Certificate, r.Data)
+		return data(w, cert, err)
+	case protocol.OpAuthority:
+		cert, err := c.operator.Authority(ctx, pki.CA(r.Name))
+		return data(w, cert, err)
+	case protocol.OpToken:
+		if !c.allowed.token(r.Name) {
+			return fmt.Errorf("%s asks for a token for %s, which the plan does not have for it", c.name, r.Name)
+		}
+		token, err := c.operator.token(ctx, r.Name)
+		return data(w, token, err)
+	default:
+		return fmt.Errorf("no such call %q", r.Op)
+	}
+}
+
+func data(w *protocol.Writer, d []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	return w.Value(protocol.Data{Data: d})
+}
+
+func (c *Conn) blob(sum string, w *protocol.Writer) error {
+	if !c.allowed.blob(sum) {
+		return fmt.Errorf("%s asks for blob %.12s, which the plan does not have for it", c.name, sum)
+	}
+	blob, err := c.operator.Bundle.OpenBlob(sum)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	return w.Bytes(&counting{blob, &c.operator.sent})
+}
+
+// counting adds what is read to a sum.
+type counting struct {
+	io.Reader
+	sum *atomic.Int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.sum.Add(int64(n))
+	return n, err
+}
+
+func (a *allowances) certificate(r pki.Request) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, allowed := range a.certificates {
+		if reflect.DeepEqual(normal(allowed), normal(r)) {
+			return true
+		}
+	}
+	return false
+}
+
+// normal makes nil and empty lists alike: JSON does not tell them apart.
+func normal(r pki.Request) pki.Request {
+	if len(r.Organization) == 0 {
+		r.Organization = nil
+	}
+	if len(r.DNSNames) == 0 {
+		r.DNSNames = nil
+	}
+	if len(r.IPs) == 0 {
+		r.IPs = nil
+	}
+	return r
+}
+
+func (a *allowances) blob(sum string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.blobs[sum]
+}
+
+func (a *allowances) token(node string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tokens[node]
+}

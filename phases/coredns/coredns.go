@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package coredns plans the cluster's DNS: two replicas spread over the nodes,
+// applied to the API; it owns nothing on hosts.
+package coredns
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/muster-project/muster/addons"
+	"github.com/muster-project/muster/phases"
+	"github.com/muster-project/muster/phases/kubelet"
+	"github.com/muster-project/muster/plan"
+	"github.com/muster-project/muster/plan/step"
+)
+
+// Phase is the coredns phase.
+type Phase struct{}
+
+// Name is the phase's name.
+func (Phase) Name() string { return "coredns" }
+
+// About is the help text.
+func (Phase) About() string { return "run CoreDNS and wait until it answers" }
+
+// Plan applies the add-on once the nodes that its replicas are spread over are
+// there, and waits until a name resolves.
+func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
+	artifact, err := c.Artifacts.Lookup("coredns")
+	if err != nil {
+		return nil, err
+	}
+	dns, err := c.ServiceIP(phases.DNSIndex)
+	if err != nil {
+		return nil, err
+	}
+	addon, err := addons.CoreDNS(addons.CoreDNSInput{
+		Version: artifact.Version, Image: artifact.Ref, ClusterIPs: dns, Domain: c.Network.Domain,
+	})
+	if err != nil {
+		return nil, err
+	}
+	steps, err := c.Objects(addon)
+	if err != nil {
+		return nil, err
+	}
+	apply := plan.Task{Host: c.ControlPlane().Name, Phase: p.Name(), Steps: steps}
+	answers := plan.Task{
+		Host: c.ControlPlane().Name, Phase: p.Name(), Part: "answers",
+		Steps: step.List{
+			step.Rollout{As: c.AsAdmin(), Namespace: "kube-system", Name: "coredns", Min: 1, Timeout: 3 * time.Minute},
+			step.Resolves{
+				Server: netip.AddrPortFrom(dns[0], 53), Name: "kubernetes.default.svc." + c.Network.Domain + ".", Timeout: time.Minute,
+			},
+		},
+		Needs: []plan.ID{apply.ID()},
+	}
+	for _, h := range c.Nodes() {
+		apply.Needs = append(apply.Needs, kubelet.Task(h.Name))
+		answers.Needs = append(answers.Needs, plan.Task{Host: h.Name, Phase: "cni", Part: "ready"}.ID())
+	}
+	return []plan.Task{apply, answers}, nil
+}

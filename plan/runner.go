@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/muster-project/muster/agent/protocol"
+	"github.com/muster-project/muster/plan/step"
+)
+
+// Agent is the connection to one host's muster-node.
+type Agent interface {
+	// Apply has the steps done, or with check only looked at, in order, and
+	// reports each. It returns an error if the host could not be asked; a step
+	// that failed is an event, and the last one.
+	Apply(ctx context.Context, steps step.List, check bool, each func(protocol.Event)) error
+}
+
+// Runner has a plan done: tasks of all hosts side by side, each as soon as
+// what it needs is done.
+type Runner struct {
+	// Agent connects to a host, or returns the connection there is.
+	Agent func(ctx context.Context, host string) (Agent, error)
+	// Events is told everything that happens, one call at a time; nil is quiet.
+	Events func(Event)
+	// PerHost is how many tasks one host does at a time; 0 means 4. More would
+	// make uploads share the link and finish all at once, late.
+	PerHost int
+	// Check looks and changes nothing; needs are not waited for.
+	Check bool
+}
+
+// Kind says what an Event is about.
+type Kind string
+
+// Kinds of events.
+const (
+	TaskStarted  Kind = "task-started"
+	TaskFinished Kind = "task-finished"
+	StepSaid     Kind = "step"
+)
+
+// Event is something that happened during a run.
+type Event struct {
+	Kind Kind
+	Task Task
+	Step protocol.Event // of StepSaid
+	Took time.Duration  // of TaskFinished
+	Err  error          // of TaskFinished
+}
+
+// Error is the first failure of a task.
+type Error struct {
+	Host, Phase, Step string
+	Cause             error
+	Evidence          []string
+}
+
+func (e *Error) Error() string {
+	if e.Step == "" {
+		return fmt.Sprintf("%s: %s: %v", e.Host, e.Phase, e.Cause)
+	}
+	return fmt.Sprintf("%s: %s: %s: %v", e.Host, e.Phase, e.Step, e.Cause)
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// ErrNotRun is the cause for tasks whose needs were not met.
+var ErrNotRun = errors.New("not run, because what it needs failed")
+
+// Run does the plan and reports what became of it. Tasks that do not depend on
+// a failed one are finished: other hosts need not suffer. The error joins one
+// *Error for each failed task, in plan order.
+func (r *Runner) Run(ctx context.Context, p Plan) (Report, error) {
+	if err := p.Check(); err != nil {
+		return Report{}, err
+	}
+	run := &run{runner: r, tasks: make(map[ID]*state, len(p.Tasks)), slots: make(map[string]chan struct{}), start: time.Now()}
+	for _, t := range p.Tasks {
+		run.tasks[t.ID()] = &state{done: make(chan struct{})}
+		if run.slots[t.Host] == nil {
+			run.slots[t.Host] = make(chan struct{}, r.perHost())
+		}
+	}
+	var all sync.WaitGroup
+	for _, t := range p.Tasks {
+		all.Go(func() { run.task(ctx, t) })
+	}
+	all.Wait()
+	return run.report(p)
+}
+
+func (r *Runner) perHost() int {
+	if r.PerHost > 0 {
+		return r.PerHost
+	}
+	return 4
+}
+
+// run is one execution of a plan.
+type run struct {
+	runner *Runner
+	start  time.Time
+	tasks  map[ID]*state
+	slots  map[string]chan struct{}
+	mu     sync.Mutex // one event at a time
+}
+
+// state is what became of one task; all but done is written before done closes.
+type state struct {
+	done   chan struct{}
+	err    error
+	took   time.Duration
+	begin  time.Duration
+	counts map[protocol.State]int
+	would  []string
+}
+
+func (r *run) task(ctx context.Context, t Task) {
+	s := r.tasks[t.ID()]
+	defer close(s.done)
+	if s.err = r.await(ctx, t); s.err != nil {
+		return
+	}
+	select {
+	case r.slots[t.Host] <- struct{}{}:
+	case <-ctx.Done():
+		s.err = context.Cause(ctx)
+		return
+	}
+	defer func() { <-r.slots[t.Host] }()
+	s.begin = time.Since(r.start)
+	r.emit(Event{Kind: TaskStarted, Task: t})
+	s.err = r.apply(ctx, t, s)
+	s.took = time.Since(r.start) - s.begin
+	r.emit(Event{Kind: TaskFinished, Task: t, Took: s.took, Err: s.err})
+}
+
+func (r *run) await(ctx context.Context, t Task) error {
+	for _, n := range t.Needs {
+		select {
+		case <-r.tasks[n].done:
+			if r.tasks[n].err != nil && !r.runner.Check {
+				return ErrNotRun
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (r *run) apply(ctx context.Context, t Task, s *state) error {
+	agent, err := r.runner.Agent(ctx, t.Host)
+	if err != nil {
+		return &Error{Host: t.Host, Phase: t.Phase, Cause: err}
+	}
+	var failed *Error
+	s.counts = make(map[protocol.State]int)
+	err = agent.Apply(ctx, t.Steps, r.runner.Check, func(e protocol.Event) {
+		s.counts[e.State]++
+		if e.State == protocol.Would || e.State == protocol.Unknown {
+			s.would = append(s.would, e.Text)
+		}
+		if e.State == protocol.Failed {
+			failed = &Error{Host: t.Host, Phase: t.Phase, Step: e.Text, Cause: errors.New(e.Cause), Evidence: e.Evidence}
+		}
+		r.emit(Event{Kind: StepSaid, Task: t, Step: e})
+	})
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return &Error{Host: t.Host, Phase: t.Phase, Cause: err}
+	}
+	return nil
+}
+
+func (r *run) emit(e Event) {
+	if r.runner.Events == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runner.Events(e)
+}
