@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-project/muster/proxier"
+)
+
+// Kernel implements [proxier.Kernel] for the network namespace of this
+// process. Not safe for concurrent use.
+type Kernel struct {
+	ipvs    *ipvs
+	sysctls sysctls
+}
+
+var _ proxier.Kernel = (*Kernel)(nil)
+
+// Open connects to the kernel. It changes nothing. stateDir is where the
+// settings are kept that were in force before ours; it must be one that a
+// reboot empties, as a reboot resets the settings too.
+func Open(stateDir string) (*Kernel, error) {
+	v, err := dialIPVS()
+	if err != nil {
+		return nil, err
+	}
+	return &Kernel{ipvs: v, sysctls: newSysctls(stateDir)}, nil
+}
+
+// Close ends the connection. What was programmed stays in force.
+func (k *Kernel) Close() error { return k.ipvs.close() }
+
+// Prepare implements [proxier.Kernel]: settings and the table.
+func (k *Kernel) Prepare(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := k.sysctls.set(settings()); err != nil {
+		return err
+	}
+	return prepareTable()
+}
+
+// Read implements [proxier.Kernel].
+func (k *Kernel) Read(ctx context.Context) (proxier.State, error) {
+	s := proxier.NewState()
+	if err := ctx.Err(); err != nil {
+		return s, err
+	}
+	options, err := k.ipvs.options()
+	if err != nil {
+		return s, err
+	}
+	servers, err := readProc()
+	if err != nil {
+		return s, err
+	}
+	for f, o := range options {
+		server := proxier.Server{Options: o}
+		for _, d := range servers[f] {
+			server.Dests = append(server.Dests, d.Dest)
+		}
+		s.Servers[f] = server
+	}
+	if s.Elements, err = readSets(); err != nil {
+		return s, err
+	}
+	s.Routes, err = readRoutes()
+	return s, err
+}
+
+// Apply implements [proxier.Kernel].
+func (k *Kernel) Apply(ctx context.Context, p proxier.Plan) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := applySets(p.Before); err != nil {
+		return err
+	}
+	for _, c := range p.Routes {
+		if err := applyRoute(c); err != nil {
+			return err
+		}
+	}
+	if err := k.ipvs.apply(p.Servers); err != nil {
+		return err
+	}
+	if err := applySets(p.After); err != nil {
+		return err
+	}
+	return forget(p.Forget)
+}
+
+// Connections implements [proxier.Kernel].
+func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
+	servers, err := readProc()
+	if err != nil {
+		return nil, err
+	}
+	conns := map[proxier.RealServer]int{}
+	for f, list := range servers {
+		for _, d := range list {
+			if d.conns > 0 {
+				conns[proxier.RealServer{Frontend: f, Addr: d.Addr}] = d.conns
+			}
+		}
+	}
+	return conns, nil
+}
+
+// CleanUp removes everything of ours from this host: virtual servers, routes,
+// the table, and the settings that are still as we set them. It can be
+// repeated, and it works where there is no IPVS.
+func CleanUp(ctx context.Context, stateDir string) error {
+	if err := cleanServers(ctx, stateDir); err != nil {
+		return err
+	}
+	routes, err := readRoutes()
+	if err != nil {
+		return err
+	}
+	for prefix, source := range routes {
+		if err := applyRoute(proxier.RouteChange{Prefix: prefix, Source: source, Del: true}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(deleteTable(), newSysctls(stateDir).restore())
+}
+
+// cleanServers needs the table: it says which virtual servers are ours.
+// Without it there may still be routes, which tell the same of ClusterIPs.
+func cleanServers(ctx context.Context, stateDir string) error {
+	there, err := hasTable()
+	if err != nil {
+		return err
+	}
+	if !there {
+		if routes, err := readRoutes(); err != nil || len(routes) == 0 {
+			return err
+		}
+		if err := prepareTable(); err != nil {
+			return err
+		}
+	}
+	k, err := Open(stateDir)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // no IPVS, no virtual servers
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(proxier.CleanUp(ctx, k), k.Close())
+}
+
+func readProc() (map[proxier.Frontend][]realServer, error) {
+	f, err := os.Open(procIPVS)
+	if err != nil {
+		return nil, fmt.Errorf("list IPVS real servers: %w", err)
+	}
+	defer f.Close()
+	list, err := parseProc(f)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", procIPVS, err)
+	}
+	return list, nil
+}

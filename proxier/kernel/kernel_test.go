@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build kernel
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/muster-project/muster/proxier"
+	"github.com/muster-project/muster/proxier/proxiertest"
+)
+
+// Tests with the build tag `kernel` need root and a kernel with IPVS. They
+// run in a network namespace of their own, which this process enters by
+// starting itself again, and fail where they cannot run.
+const inNamespace = "MUSTER_TEST_IN_NETNS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(inNamespace) != "" {
+		os.Exit(m.Run())
+	}
+	again := exec.Command("/proc/self/exe", os.Args[1:]...)
+	again.Env = append(os.Environ(), inNamespace+"=1")
+	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
+	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	err := again.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start again in a new network namespace:", err)
+		os.Exit(1)
+	}
+}
+
+func TestRealKernel(t *testing.T) {
+	proxiertest.Suite(t, func(t *testing.T) proxier.Kernel { return fresh(t) })
+}
+
+// fresh cleans the namespace and opens a Kernel in it.
+func fresh(t testing.TB) *Kernel {
+	t.Helper()
+	giveAddresses(t)
+	dir := t.TempDir()
+	k, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(k.Close(), CleanUp(context.WithoutCancel(t.Context()), dir), flushAll()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := flushAll(); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// flushAll removes every virtual server of the namespace, foreign ones of a
+// test included.
+func flushAll() error {
+	v, err := dialIPVS()
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	all, err := v.options()
+	if err != nil {
+		return err
+	}
+	var changes []proxier.ServerChange
+	for f := range all {
+		changes = append(changes, proxier.ServerChange{Verb: proxier.DelServer, Frontend: f})
+	}
+	return v.apply(changes)
+}
+
+func giveAddresses(t testing.TB) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range proxiertest.NodeAddrs() {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}, Flags: syscall.IFA_F_NODAD}
+		if err := netlink.AddrReplace(lo, addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

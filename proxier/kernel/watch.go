@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	nl "github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Events are what [Watch] tells. Each may be called at any time, one at a
+// time.
+type Events struct {
+	Drift     func(what string)  // somebody else changed what is ours
+	Addresses func([]netip.Addr) // this host's addresses, now and at each change
+}
+
+// Watch follows changes of our table, our routes and the host's addresses
+// until ctx ends. IPVS has no events: it has to be read now and then.
+func Watch(ctx context.Context, tell Events) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	filter, err := watchTable(ctx)
+	if err != nil {
+		return err
+	}
+	routes := make(chan netlink.RouteUpdate, 64)
+	addrs := make(chan netlink.AddrUpdate, 64)
+	lost := make(chan error, 2)
+	onError := func(err error) {
+		select {
+		case lost <- err:
+		default: // one is enough to look at everything
+		}
+	}
+	if err := netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: onError}); err != nil {
+		return fmt.Errorf("subscribe to routes: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: onError}); err != nil {
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	if err := tellAddresses(tell); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case what, ok := <-filter:
+			if !ok {
+				return errors.New("the nftables event socket ended")
+			}
+			tell.Drift(what)
+		case err := <-lost:
+			tell.Drift(fmt.Sprintf("events were lost: %v", err))
+		case r, ok := <-routes:
+			if !ok {
+				return errors.New("the route event socket ended")
+			}
+			if r.Type == unix.RTM_DELROUTE && r.Protocol == routeProtocol {
+				tell.Drift("a service route was deleted")
+			}
+		case _, ok := <-addrs:
+			if !ok {
+				return errors.New("the address event socket ended")
+			}
+			if err := tellAddresses(tell); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func tellAddresses(tell Events) error {
+	list, err := Addresses()
+	if err == nil {
+		tell.Addresses(list)
+	}
+	return err
+}
+
+// Addresses are this host's addresses, without loopback and link-local ones.
+func Addresses() ([]netip.Addr, error) {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var all []netip.Addr
+	for _, a := range list {
+		addr, ok := netip.AddrFromSlice(a.IP)
+		addr = addr.Unmap()
+		if ok && !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
+			all = append(all, addr)
+		}
+	}
+	return all, nil
+}
+
+// watchTable reports transactions of others that deleted something of ours.
+func watchTable(ctx context.Context) (<-chan string, error) {
+	c, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to nftables: %w", err)
+	}
+	if err := c.SetReadBuffer(receiveBuffer); err != nil {
+		return nil, errors.Join(fmt.Errorf("subscribe to nftables: %w", err), c.Close())
+	}
+	out := make(chan string)
+	go func() {
+		defer close(out)
+		defer c.Close()
+		stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+		defer stop()
+		var t transaction
+		for ctx.Err() == nil {
+			messages, err := c.Receive()
+			if err != nil && !errors.Is(err, unix.ENOBUFS) {
+				return
+			}
+			what := t.see(messages)
+			if err != nil {
+				what = "nftables events were lost"
+			}
+			if what == "" {
+				continue
+			}
+			select {
+			case out <- what:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
+// transaction collects the events of one nftables transaction. The kernel
+// ends each with a NEWGEN event that names the task that made it.
+type transaction struct{ deleted string }
+
+func (t *transaction) see(messages []nl.Message) (drift string) {
+	for _, m := range messages {
+		if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.Data) < 4 {
+			continue
+		}
+		attrs, err := parseAttrs(m.Data[4:]) // after struct nfgenmsg
+		if err != nil {
+			continue
+		}
+		switch kind := m.Header.Type & 0xff; kind {
+		case unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET, unix.NFT_MSG_DELSETELEM:
+			// In each of them attribute 1 is the table's name.
+			if string(attrs[1]) == TableName+"\x00" {
+				t.deleted = deletions(kind)
+			}
+		case unix.NFT_MSG_NEWGEN:
+			if t.deleted != "" && !ourTask(attrs[unix.NFTA_GEN_PROC_PID]) {
+				drift = t.deleted
+			}
+			t.deleted = ""
+		}
+	}
+	return drift
+}
+
+func deletions(kind nl.HeaderType) string {
+	switch kind {
+	case unix.NFT_MSG_DELTABLE:
+		return "the nftables table was deleted"
+	case unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE:
+		return "an nftables rule was deleted"
+	}
+	return "an nftables element was deleted"
+}
+
+// ourTask tells whether one of this process's threads has that number.
+func ourTask(id []byte) bool {
+	if len(id) != 4 {
+		return false
+	}
+	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(int(binary.BigEndian.Uint32(id))))
+	return err == nil
+}

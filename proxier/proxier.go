@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxier
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+)
+
+// Kernel is the data plane as the [Proxier] needs it. One caller at a time.
+type Kernel interface {
+	// Prepare puts in place what no Service changes: settings, rules, empty
+	// sets. It leaves right things as they are, and packets do not notice it.
+	Prepare(context.Context) error
+
+	// Read returns what is there: every virtual server, foreign ones too,
+	// and our own elements and routes. It needs a prepared kernel.
+	Read(context.Context) (State, error)
+
+	// Apply makes the changes in their order. After an error some are made
+	// and some are not, and only Read knows which; the error is or joins
+	// ChangeErrors where single changes were refused.
+	Apply(context.Context, Plan) error
+
+	// Connections counts the connections of every real server that has some.
+	Connections(context.Context) (map[RealServer]int, error)
+}
+
+// ChangeError is a change the kernel refused, mostly because somebody else
+// was there before: an object exists already (EEXIST) or is gone (ENOENT,
+// ESRCH).
+type ChangeError struct {
+	Change ServerChange
+	Err    error
+}
+
+func (e *ChangeError) Error() string { return fmt.Sprintf("%s: %v", e.Change, e.Err) }
+func (e *ChangeError) Unwrap() error { return e.Err }
+
+// Report tells what one pass did.
+type Report struct {
+	Full      bool   // the whole kernel was read and compared
+	Why       string // of a full pass
+	Changes   int    // made, or tried when Err is set
+	Services  int    // told since the last pass
+	Slices    int    // told since the last pass
+	Frontends int    // served now
+	Draining  int    // real servers
+	Duration  time.Duration
+	Waited    time.Duration // of the oldest change, until the pass was done
+	Triggered []time.Time   // when the changes happened in the cluster, where known
+	Err       error
+}
+
+// Timing are the periods of a [Proxier]. The zero value of each has a
+// default.
+type Timing struct {
+	Verify    time.Duration // full comparison, jittered by a fifth; 15 minutes
+	DrainTick time.Duration // how often draining real servers are looked at; 5 seconds
+	RetryMin  time.Duration // first pause after an error, doubled each time; 100 ms
+	RetryMax  time.Duration // 30 seconds
+	Heartbeat time.Duration // how often Alive is called; 0 is never
+}
+
+// Proxier keeps one kernel as its [Inbox] says.
+type Proxier struct {
+	Kernel Kernel
+	Model  *Model
+	Inbox  *Inbox
+	Drain  Drain // zero is 15 minutes and 10,000
+	Timing Timing
+	Report func(Report) // after each pass that did something; may be nil
+	Alive  func()       // the loop turns; may be nil
+
+	have   State
+	drains drains
+	spread uint32
+	resync string // why the next pass must be a full one; "" is not
+	retry  time.Duration
+}
+
+// Run works until ctx ends. Errors of the kernel go into reports and are
+// tried again; nothing else can go wrong.
+func (p *Proxier) Run(ctx context.Context) {
+	p.start()
+	timers := p.timers()
+	defer timers.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.Inbox.wake:
+		case <-timers.retry.C:
+		case <-timers.verify.C:
+			p.resync = "periodic verification"
+			timers.verify.Reset(jittered(p.Timing.Verify))
+		case <-timers.drain.C:
+			timers.drain.Reset(p.Timing.DrainTick)
+			if !p.reap(ctx) {
+				timers.retry.Reset(p.backoff())
+			}
+			continue
+		case <-timers.alive:
+			p.Alive()
+			continue
+		}
+		if !p.pass(ctx) {
+			timers.retry.Reset(p.backoff())
+		}
+	}
+}
+
+func (p *Proxier) start() {
+	setDefault(&p.Timing.Verify, 15*time.Minute)
+	setDefault(&p.Timing.DrainTick, 5*time.Second)
+	setDefault(&p.Timing.RetryMin, 100*time.Millisecond)
+	setDefault(&p.Timing.RetryMax, 30*time.Second)
+	setDefault(&p.Drain.Cap, 15*time.Minute)
+	if p.Drain.Most == 0 {
+		p.Drain.Most = 10_000
+	}
+	h := fnv.New32a()
+	h.Write([]byte(p.Model.config.Node))
+	p.spread = h.Sum32()
+	p.have, p.drains, p.resync = NewState(), drains{}, "start"
+}
+
+func setDefault(d *time.Duration, to time.Duration) {
+	if *d == 0 {
+		*d = to
+	}
+}
+
+// pass brings the kernel up to date once and reports whether it is.
+func (p *Proxier) pass(ctx context.Context) bool {
+	begin := time.Now()
+	b := p.Inbox.moveTo(p.Model)
+	if b.drift != "" {
+		p.resync = b.drift
+	}
+	if !b.synced || !p.Model.Ready() {
+		return true // more is to come, and it will wake the loop
+	}
+	r := Report{Full: p.resync != "", Why: p.resync, Services: b.services, Slices: b.slices, Triggered: b.triggered}
+	touched := p.Model.Update()
+	if !r.Full && b.since.IsZero() {
+		return true
+	}
+	if r.Full {
+		r.Changes, r.Err = p.full(ctx)
+	} else {
+		r.Changes, r.Err = p.apply(ctx, touched)
+	}
+	if r.Err == nil {
+		p.resync, p.retry = "", 0
+	} else if ctx.Err() == nil {
+		p.resync = "error in the pass before"
+	}
+	p.report(r, b.since, begin)
+	return r.Err == nil
+}
+
+// full reads the kernel and compares all of it. What somebody removed comes
+// back, what is right stays untouched.
+func (p *Proxier) full(ctx context.Context) (int, error) {
+	if err := p.Kernel.Prepare(ctx); err != nil {
+		return 0, err
+	}
+	have, err := p.Kernel.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	p.have = have
+	return p.apply(ctx, Everything(have, p.Model.Want()))
+}
+
+func (p *Proxier) apply(ctx context.Context, touched Touched) (int, error) {
+	plan := Diff(p.have, p.Model.Want(), touched, p.spread)
+	if err := p.Kernel.Apply(ctx, plan); err != nil {
+		return plan.Len(), err
+	}
+	if err := p.have.Apply(plan); err != nil {
+		return plan.Len(), fmt.Errorf("remember what was applied: %w", err)
+	}
+	p.drains.follow(p.have, p.Model.Want(), touched.Frontends, time.Now())
+	return plan.Len(), nil
+}
+
+// reap removes real servers that are done draining. It reports false when
+// that needs another try.
+func (p *Proxier) reap(ctx context.Context) bool {
+	if len(p.drains) == 0 || p.resync != "" {
+		return true
+	}
+	begin := time.Now()
+	conns, err := p.Kernel.Connections(ctx)
+	plan := Plan{}
+	if err == nil {
+		plan = p.drains.reap(conns, p.Drain, begin)
+		err = p.Kernel.Apply(ctx, plan)
+	}
+	if err == nil {
+		err = p.have.Apply(plan)
+	}
+	if err != nil {
+		p.resync = "error while draining"
+		p.report(Report{Changes: plan.Len(), Err: err}, begin, begin)
+		return false
+	}
+	for _, c := range plan.Servers {
+		delete(p.drains, RealServer{c.Frontend, c.Dest.Addr})
+	}
+	if plan.Len() > 0 {
+		p.report(Report{Changes: plan.Len()}, begin, begin)
+	}
+	return true
+}
+
+func (p *Proxier) report(r Report, since, begin time.Time) {
+	if p.Report == nil {
+		return
+	}
+	if since.IsZero() || since.After(begin) {
+		since = begin
+	}
+	now := time.Now()
+	r.Duration, r.Waited = now.Sub(begin), now.Sub(since)
+	r.Frontends, r.Draining = len(p.Model.Want().Servers), len(p.drains)
+	p.Report(r)
+}
+
+// CleanUp removes from the kernel what Services put there: our virtual
+// servers, elements and routes, and nothing else.
+func CleanUp(ctx context.Context, k Kernel) error {
+	have, err := k.Read(ctx)
+	if err != nil {
+		return err
+	}
+	err = k.Apply(ctx, Diff(have, NewState(), Everything(have, NewState()), 0))
+	if err != nil {
+		return fmt.Errorf("remove the virtual servers: %w", err)
+	}
+	return nil
+}
+
+type timers struct {
+	verify, drain, retry *time.Timer
+	beat                 *time.Ticker
+	alive                <-chan time.Time
+}
+
+func (p *Proxier) timers() *timers {
+	t := &timers{
+		verify: time.NewTimer(jittered(p.Timing.Verify)),
+		drain:  time.NewTimer(p.Timing.DrainTick),
+		retry:  time.NewTimer(0),
+	}
+	if p.Timing.Heartbeat > 0 && p.Alive != nil {
+		t.beat = time.NewTicker(p.Timing.Heartbeat)
+		t.alive = t.beat.C
+	}
+	return t
+}
+
+func (t *timers) stop() {
+	t.verify.Stop()
+	t.drain.Stop()
+	t.retry.Stop()
+	if t.beat != nil {
+		t.beat.Stop()
+	}
+}
+
+// jittered spreads a period by a fifth either way, so that the nodes of a
+// cluster do not work in step.
+func jittered(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+func (p *Proxier) backoff() time.Duration {
+	p.retry = min(max(2*p.retry, p.Timing.RetryMin), p.Timing.RetryMax)
+	return p.retry
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proxiertest has a kernel in memory for tests of the proxier, and
+// the suite that it and the real one both pass.
+package proxiertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/muster-project/muster/proxier"
+)
+
+// ErrCut is what a Kernel says that was cut off, like a process that dies.
+var ErrCut = errors.New("cut off")
+
+// Kernel is a [proxier.Kernel] in memory. It refuses what the real one
+// refuses, with the same errors. The zero value is a host nobody touched.
+// Safe for concurrent use.
+type Kernel struct {
+	// Watch sees the state after every single change, locked.
+	Watch func(proxier.State)
+
+	mu       sync.Mutex
+	prepared int
+	applied  int
+	forgot   []proxier.Frontend
+	state    proxier.State
+	conns    map[proxier.RealServer]int
+	cut      int // changes until ErrCut; 0 is never
+	fail     map[proxier.Verb]error
+}
+
+var _ proxier.Kernel = (*Kernel)(nil)
+
+// Prepare implements [proxier.Kernel].
+func (k *Kernel) Prepare(context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.prepared++
+	k.init()
+	return nil
+}
+
+func (k *Kernel) init() {
+	if k.state.Servers == nil {
+		k.state = proxier.NewState()
+	}
+}
+
+// Read implements [proxier.Kernel].
+func (k *Kernel) Read(context.Context) (proxier.State, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.prepared == 0 {
+		return proxier.State{}, errors.New("read a kernel that was not prepared")
+	}
+	return k.state.Clone(), nil
+}
+
+// Connections implements [proxier.Kernel].
+func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.conns), nil
+}
+
+// Apply implements [proxier.Kernel].
+func (k *Kernel) Apply(_ context.Context, p proxier.Plan) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.init()
+	if err := k.transaction(p.Before); err != nil {
+		return err
+	}
+	for _, c := range p.Routes {
+		if err := k.route(c); err != nil {
+			return err
+		}
+	}
+	var refused []error
+	for _, c := range p.Servers {
+		if err := k.step(); err != nil {
+			return err
+		}
+		if err := k.server(c); err != nil {
+			refused = append(refused, &proxier.ChangeError{Change: c, Err: err})
+		}
+		k.changed()
+	}
+	if len(refused) > 0 {
+		return errors.Join(refused...)
+	}
+	k.forgot = append(k.forgot, p.Forget...)
+	return k.transaction(p.After)
+}
+
+// step counts one change and cuts off when it is time.
+func (k *Kernel) step() error {
+	if k.cut == 1 {
+		return ErrCut
+	}
+	if k.cut > 1 {
+		k.cut--
+	}
+	k.applied++
+	return nil
+}
+
+func (k *Kernel) changed() {
+	if k.Watch != nil {
+		k.Watch(k.state)
+	}
+}
+
+func (k *Kernel) transaction(changes []proxier.SetChange) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := k.step(); err != nil {
+		return err
+	}
+	next := maps.Clone(k.state.Elements)
+	for _, c := range changes {
+		if err := change(next, c); err != nil {
+			return fmt.Errorf("transaction of %d changes: %s: %w", len(changes), c, err)
+		}
+	}
+	k.state.Elements = next
+	k.changed()
+	return nil
+}
+
+// change refuses what the real sets refuse: to delete what is not there, and
+// prefixes that overlap.
+func change(elements map[proxier.Element]struct{}, c proxier.SetChange) error {
+	_, there := elements[c.Element]
+	if c.Del {
+		if !there {
+			return syscall.ENOENT
+		}
+		delete(elements, c.Element)
+		return nil
+	}
+	if c.Element.Set.HoldsPrefixes() && !there {
+		for e := range elements {
+			if e.Set == c.Element.Set && e.Prefix.Overlaps(c.Element.Prefix) {
+				return syscall.EEXIST
+			}
+		}
+	}
+	elements[c.Element] = struct{}{}
+	return nil
+}
+
+func (k *Kernel) route(c proxier.RouteChange) error {
+	if err := k.step(); err != nil {
+		return err
+	}
+	_, there := k.state.Routes[c.Prefix]
+	switch {
+	case c.Del && !there:
+		return fmt.Errorf("%s: %w", c, syscall.ESRCH)
+	case c.Del:
+		delete(k.state.Routes, c.Prefix)
+	default:
+		k.state.Routes[c.Prefix] = c.Source
+	}
+	k.changed()
+	return nil
+}
+
+func (k *Kernel) server(c proxier.ServerChange) error {
+	if err := k.fail[c.Verb]; err != nil {
+		delete(k.fail, c.Verb)
+		return err
+	}
+	server, there := k.state.Servers[c.Frontend]
+	if c.Verb == proxier.AddServer && there {
+		return syscall.EEXIST
+	}
+	if c.Verb != proxier.AddServer && !there {
+		return syscall.ESRCH
+	}
+	_, used := slices.BinarySearchFunc(server.Dests, c.Dest.Addr, func(d proxier.Dest, a netip.AddrPort) int {
+		return d.Addr.Compare(a)
+	})
+	switch {
+	case c.Verb == proxier.AddDest && used:
+		return syscall.EEXIST
+	case (c.Verb == proxier.EditDest || c.Verb == proxier.DelDest) && !used:
+		return syscall.ENOENT
+	}
+	return k.state.ApplyServer(c)
+}
+
+// CutAfter lets n more changes pass and refuses the rest, as if the process
+// had died. 0 mends it.
+func (k *Kernel) CutAfter(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cut = 0
+	if n > 0 {
+		k.cut = n + 1
+	}
+}
+
+// Fail refuses the next change with this verb.
+func (k *Kernel) Fail(v proxier.Verb, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fail == nil {
+		k.fail = map[proxier.Verb]error{}
+	}
+	k.fail[v] = err
+}
+
+// Meddle changes the state as another program would.
+func (k *Kernel) Meddle(f func(proxier.State)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.init()
+	f(k.state)
+}
+
+// Connect sets the number of connections of a real server.
+func (k *Kernel) Connect(r proxier.RealServer, n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.conns == nil {
+		k.conns = map[proxier.RealServer]int{}
+	}
+	k.conns[r] = n
+}
+
+// State returns a copy of what the kernel holds.
+func (k *Kernel) State() proxier.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.init()
+	return k.state.Clone()
+}
+
+// Applied is the number of changes and transactions made so far.
+func (k *Kernel) Applied() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.applied
+}
+
+// Forgot lists the frontends whose old flows were dropped.
+func (k *Kernel) Forgot() []proxier.Frontend {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.forgot)
+}
+
+// String prints the whole state, sorted.
+func (k *Kernel) String() string { return k.State().String() }

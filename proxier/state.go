@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxier
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Protocol is an IP protocol number.
+type Protocol uint8
+
+// The protocols a Service port may have.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return fmt.Sprintf("protocol-%d", uint8(p))
+}
+
+// Frontend is what a client connects to.
+type Frontend struct {
+	Addr  netip.AddrPort
+	Proto Protocol
+}
+
+func (f Frontend) String() string { return f.Addr.String() + "/" + f.Proto.String() }
+
+// Compare orders frontends by address, port and protocol.
+func (f Frontend) Compare(g Frontend) int {
+	return cmp.Or(f.Addr.Compare(g.Addr), cmp.Compare(f.Proto, g.Proto))
+}
+
+// Flags are the IP_VS_SVC_F_* bits of a virtual server.
+type Flags uint32
+
+// The flags in use. Their values are the kernel's (linux/ip_vs.h).
+const (
+	FlagPersistent Flags = 0x01 // ClientIP affinity
+	FlagSched2     Flags = 0x10 // mh and sh: the client's port counts too
+)
+
+// Options are the settings of a virtual server.
+type Options struct {
+	Scheduler string // kernel name: rr, mh, ...
+	Flags     Flags
+	Timeout   uint32 // of the affinity, in seconds; 0 without FlagPersistent
+}
+
+// Dest is a real server of a virtual server. Weight 0 takes no new
+// connections and keeps those it has.
+type Dest struct {
+	Addr   netip.AddrPort
+	Weight uint32
+}
+
+// Server is a virtual server. Dests are sorted by address and never changed
+// in place: frontends of the same Service port share them.
+type Server struct {
+	Options
+	Dests []Dest
+}
+
+// Set names one of the packet filter's sets.
+type Set uint8
+
+// The sets. What each does to packets is written beside the rules, in
+// proxier/kernel.
+const (
+	SetOwned        Set = iota // frontends whose virtual server is ours, complete or not
+	SetFrontends               // complete frontends; the rest of the service CIDRs is refused
+	SetMasquerade              // frontends whose clients may be off the cluster
+	SetDrop                    // Local policy, and the endpoints are elsewhere
+	SetHairpin                 // local endpoints, which may be their own client
+	SetServiceCIDRs            // prefixes routed to this host
+	SetPodCIDRs                // sources that reach any pod unchanged
+	numSets
+)
+
+// Sets lists every set.
+func Sets() []Set {
+	all := make([]Set, numSets)
+	for i := range all {
+		all[i] = Set(i)
+	}
+	return all
+}
+
+func (s Set) String() string {
+	names := [numSets]string{"owned", "frontends", "masquerade", "drop", "hairpin", "service-cidrs", "pod-cidrs"}
+	if s < numSets {
+		return names[s]
+	}
+	return fmt.Sprintf("set-%d", uint8(s))
+}
+
+// HoldsPrefixes tells sets of prefixes from sets of frontends and addresses.
+func (s Set) HoldsPrefixes() bool { return s == SetServiceCIDRs || s == SetPodCIDRs }
+
+// Element is one element of a set. Port and Proto are zero in sets that hold
+// addresses or prefixes.
+type Element struct {
+	Prefix netip.Prefix
+	Port   uint16
+	Proto  Protocol
+	Set    Set
+}
+
+// FrontendElement is f as an element of a set of frontends.
+func FrontendElement(s Set, f Frontend) Element {
+	return Element{Set: s, Prefix: hostPrefix(f.Addr.Addr()), Port: f.Addr.Port(), Proto: f.Proto}
+}
+
+// Frontend is the inverse of [FrontendElement].
+func (e Element) Frontend() Frontend {
+	return Frontend{Addr: netip.AddrPortFrom(e.Prefix.Addr(), e.Port), Proto: e.Proto}
+}
+
+func (e Element) String() string {
+	if e.Proto != 0 {
+		return fmt.Sprintf("%s %s", e.Set, e.Frontend())
+	}
+	return fmt.Sprintf("%s %s", e.Set, e.Prefix)
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// State is a whole data plane, wanted or found.
+type State struct {
+	Servers  map[Frontend]Server
+	Elements map[Element]struct{}
+	Routes   map[netip.Prefix]netip.Addr // local routes, and the source address each prefers
+}
+
+// NewState returns an empty State that can be added to.
+func NewState() State {
+	return State{
+		Servers:  map[Frontend]Server{},
+		Elements: map[Element]struct{}{},
+		Routes:   map[netip.Prefix]netip.Addr{},
+	}
+}
+
+// Has reports whether e is in its set.
+func (s State) Has(e Element) bool {
+	_, ok := s.Elements[e]
+	return ok
+}
+
+// Owns reports whether the virtual server of f is ours to delete. Servers
+// inside a prefix that we route are ours even when the packet filter was
+// flushed and forgot them.
+func (s State) Owns(f Frontend) bool {
+	if s.Has(FrontendElement(SetOwned, f)) {
+		return true
+	}
+	for prefix := range s.Routes {
+		if prefix.Contains(f.Addr.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// String prints the State sorted, one line per object.
+func (s State) String() string {
+	var lines []string
+	for prefix, src := range s.Routes {
+		lines = append(lines, fmt.Sprintf("route %s src %s", prefix, src))
+	}
+	for e := range s.Elements {
+		lines = append(lines, "set "+e.String())
+	}
+	slices.Sort(lines)
+	for _, f := range slices.SortedFunc(maps.Keys(s.Servers), Frontend.Compare) {
+		server := s.Servers[f]
+		line := fmt.Sprintf("server %s %s", f, server.Scheduler)
+		if server.Flags != 0 || server.Timeout != 0 {
+			line += fmt.Sprintf(" flags %#x timeout %ds", uint32(server.Flags), server.Timeout)
+		}
+		for _, d := range server.Dests {
+			line += fmt.Sprintf(" %s=%d", d.Addr, d.Weight)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
