@@ -142,9 +142,26 @@ func reasonOf(err error) Reason {
 	case errors.As(err, &open) && open.Reason == xssh.Prohibited:
 		return NoForward
 	case errors.As(err, &open) && open.Reason == xssh.ConnectionFailed:
-		return Refused
+		return reasonThrough(open.Message)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return Timeout
+	}
+	return OtherReason
+}
+
+// reasonThrough reads why a bastion reached nothing. The protocol has one code
+// for all causes; OpenSSH adds the system's message, which sshd, run by the init
+// system, has in English.
+func reasonThrough(message string) Reason {
+	switch {
+	case strings.Contains(message, "refused"):
+		return Refused
+	case strings.Contains(message, "timed out"):
+		return Timeout
+	case strings.Contains(message, "No route"), strings.Contains(message, "unreachable"):
+		return NoRoute
+	case strings.Contains(message, "not known"), strings.Contains(message, "name resolution"):
+		return NoName
 	}
 	return OtherReason
 }

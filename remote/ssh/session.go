@@ -17,7 +17,9 @@ import (
 // Session is a command that runs on the host. Reading gives its standard
 // output, writing goes to its standard input; both may go on at once. When the
 // context it was started with ends, or the connection, all its calls return and
-// the command is told to stop.
+// the command is told to stop: its input ends and it is sent SIGTERM. OpenSSH
+// does not deliver signals to root's commands (seen with 9.2), so those that must
+// not go on have to heed the end of their input.
 type Session struct {
 	conn   *Conn
 	cmd    remote.Cmd

@@ -23,7 +23,7 @@ import (
 // packets; other servers need not take more than 32 KiB (SFTP draft 2, section 3).
 const (
 	writesAtOnce  = 64
-	packetOpenSSH = 128 << 10
+	packetOpenSSH = 250 << 10
 	packetOther   = 32 << 10
 )
 
