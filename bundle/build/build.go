@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -210,6 +211,9 @@ func (b builder) obtain(ctx context.Context, j job) (bundle.Artifact, error) {
 	stop := every(stillEvery, func() { tell(Making, bundle.Artifact{}) })
 	a, err := b.make(ctx, j)
 	stop()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // what was cut off reports all kinds of errors
+	}
 	if err != nil {
 		return bundle.Artifact{}, fmt.Errorf("make %s: %w", r.name, err)
 	}
@@ -263,6 +267,9 @@ func (b builder) make(ctx context.Context, j job) (bundle.Artifact, error) {
 	if a.Files, err = packAll(ctx, files, blobs, r); err != nil {
 		return bundle.Artifact{}, err
 	}
+	if now, err := r.key(ctx, b.workshop); err != nil || now != j.key {
+		return bundle.Artifact{}, errors.Join(errors.New("what it is made from has changed meanwhile; build it again"), err)
+	}
 	return a, b.cache.store(blobs, j.key, a)
 }
 
@@ -276,7 +283,7 @@ func (r recipe) finish(work, files string) (string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
-	return dir, r.image.write(files, filepath.Join(dir, r.name+".tar"))
+	return dir, r.image.write(runtime.GOARCH, files, filepath.Join(dir, r.name+".tar"))
 }
 
 // packAll compresses what is in dir. The modes are the recipe's to say, not

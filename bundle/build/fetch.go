@@ -130,49 +130,48 @@ func (f fetch) download(ctx context.Context, w *workshop, file releaseFile, sum 
 	if err := os.MkdirAll(filepath.Dir(whole), 0o755); err != nil {
 		return "", fmt.Errorf("make a place for downloads: %w", err)
 	}
-	part, err := os.OpenFile(whole+".part", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", fmt.Errorf("download %s: %w", file.path, err)
-	}
-	defer part.Close()
+	part := whole + ".part"
 	if err := f.fill(ctx, w, file, part); err != nil {
 		return "", err
 	}
-	got, err := hashOf(ctx, part.Name())
+	got, err := hashOf(ctx, part)
 	if err != nil {
 		return "", fmt.Errorf("download %s: %w", file.path, err)
 	}
 	if got != sum {
 		return "", errors.Join(
 			fmt.Errorf("%s has the SHA256 %s, and its project says %s: refused; it was cut or changed on its way, so fetch it again", f.origin.name(file.path), got, sum),
-			os.Remove(part.Name()))
+			os.Remove(part))
 	}
-	if err := errors.Join(part.Sync(), os.Rename(part.Name(), whole)); err != nil {
+	if err := os.Rename(part, whole); err != nil {
 		return "", fmt.Errorf("download %s: %w", file.path, err)
 	}
 	return whole, nil
 }
 
-// fill fetches what part lacks.
-func (f fetch) fill(ctx context.Context, w *workshop, file releaseFile, part *os.File) error {
-	have, err := part.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("download %s: %w", file.path, err)
+// fill fetches what the file part lacks.
+func (f fetch) fill(ctx context.Context, w *workshop, file releaseFile, part string) error {
+	var have int64
+	if info, err := os.Stat(part); err == nil {
+		have = info.Size()
 	}
 	r, at, err := f.origin.open(ctx, w.client, file.path, have)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if at != have {
-		if err := errors.Join(part.Truncate(at), seek(part, at)); err != nil {
-			return fmt.Errorf("download %s: %w", file.path, err)
-		}
+	out, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("download %s: %w", file.path, err)
 	}
-	if _, err := io.Copy(part, contextReader{ctx, r}); err != nil {
+	defer out.Close()
+	if err := errors.Join(out.Truncate(at), seek(out, at)); err != nil {
+		return fmt.Errorf("download %s: %w", file.path, err)
+	}
+	if _, err := io.Copy(out, contextReader{ctx, r}); err != nil {
 		return fmt.Errorf("fetch %s: %w; run it again to go on from there", f.origin.name(file.path), err)
 	}
-	return nil
+	return out.Close()
 }
 
 func seek(f *os.File, to int64) error {

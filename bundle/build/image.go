@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -44,13 +43,12 @@ type entry struct {
 	Tree string      // name of the made directory whose content goes below Path
 }
 
-// write makes the image of the files in dir and writes it to to, as a tar that
-// `ctr images import` and `docker load` take. Nothing in it depends on time or
-// place.
-func (img image) write(dir, to string) error {
-	built := empty.Image
-	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: img.Config, RootFS: v1.RootFS{Type: "layers"}}
-	built, err := mutate.ConfigFile(built, config)
+// write makes the image of the files in dir, for an architecture as Go names it,
+// and writes it to to, as a tar that `ctr images import` and `docker load` take.
+// Nothing in it depends on time or place.
+func (img image) write(arch, dir, to string) error {
+	config := &v1.ConfigFile{OS: "linux", Architecture: arch, Config: img.Config, RootFS: v1.RootFS{Type: "layers"}}
+	built, err := mutate.ConfigFile(empty.Image, config)
 	if err != nil {
 		return fmt.Errorf("image %s: set its configuration: %w", img.Ref, err)
 	}

@@ -24,11 +24,16 @@ type Repeat struct {
 // cache of artifacts is empty too. What depends on time, place or what was built
 // before differs. Options.Out, Cache and GoCache are not used.
 func CheckReproducible(ctx context.Context, o Options, names []string) ([]Repeat, error) {
-	o.Only = names
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+	return checkAll(ctx, o, names, catalogue())
+}
+
+// checkAll is CheckReproducible with a catalogue of the caller's.
+func checkAll(ctx context.Context, o Options, names []string, all []recipe) ([]Repeat, error) {
+	o.Only = names
 	w := &workshop{cache: o.Cache}
 	dir, remove, err := w.temp()
 	if err != nil {
@@ -43,11 +48,11 @@ func CheckReproducible(ctx context.Context, o Options, names []string) ([]Repeat
 	if err := copyTree(o.Source, second.Source); err != nil {
 		return nil, err
 	}
-	a, err := Build(ctx, first)
+	a, err := buildAll(ctx, first, all)
 	if err != nil {
 		return nil, err
 	}
-	b, err := Build(ctx, second)
+	b, err := buildAll(ctx, second, all)
 	if err != nil {
 		return nil, err
 	}
@@ -55,24 +60,24 @@ func CheckReproducible(ctx context.Context, o Options, names []string) ([]Repeat
 }
 
 func compare(a, b *bundle.Bundle) []Repeat {
-	var all []Repeat
+	var repeats []Repeat
 	index := map[[2]string]int{}
 	for _, art := range a.Artifacts() {
 		for _, f := range art.Files {
-			index[[2]string{art.Name, f.Name}] = len(all)
-			all = append(all, Repeat{Artifact: art.Name, File: f.Name, First: f.Blob})
+			index[[2]string{art.Name, f.Name}] = len(repeats)
+			repeats = append(repeats, Repeat{Artifact: art.Name, File: f.Name, First: f.Blob})
 		}
 	}
 	for _, art := range b.Artifacts() {
 		for _, f := range art.Files {
 			if i, ok := index[[2]string{art.Name, f.Name}]; ok {
-				all[i].Second = f.Blob
+				repeats[i].Second = f.Blob
 			} else {
-				all = append(all, Repeat{Artifact: art.Name, File: f.Name, Second: f.Blob})
+				repeats = append(repeats, Repeat{Artifact: art.Name, File: f.Name, Second: f.Blob})
 			}
 		}
 	}
-	return all
+	return repeats
 }
 
 // copyTree copies the regular files of a source tree, without hidden ones: what

@@ -1,0 +1,3 @@
+module github.com/muster-project/muster
+
+go 1.26.0
