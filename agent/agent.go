@@ -137,15 +137,20 @@ func (e applier) one(ctx context.Context, s step.Step, check bool) error {
 const pollEvery = 100 * time.Millisecond
 
 func (e applier) await(ctx context.Context, c step.Condition) error {
-	deadline := time.NewTimer(c.Within())
-	defer deadline.Stop()
+	// The deadline also ends a question that gets no answer.
+	asking, cancel := context.WithTimeout(ctx, c.Within())
+	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	said := false
+	var last error
 	for {
-		done, err := c.Done(ctx, e.agent.Host)
+		done, err := c.Done(asking, e.agent.Host)
 		if done {
 			return e.say(c, protocol.Right, nil)
+		}
+		if err != nil && asking.Err() == nil {
+			last = err // not that the deadline cut the question off
 		}
 		if !said {
 			if err := e.say(c, protocol.Started, nil); err != nil {
@@ -154,10 +159,11 @@ func (e applier) await(ctx context.Context, c step.Condition) error {
 			said = true
 		}
 		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline.C:
-			return e.fail(ctx, c, late(c, err))
+		case <-asking.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return e.fail(ctx, c, late(c, last))
 		case <-tick.C:
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
@@ -29,7 +30,9 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 	if s.conn != nil && s.conn.Connected() {
 		return s.conn, nil
 	}
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	// The connection would end with the context of the call that happens to
+	// come first.
+	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("talk to systemd: %w", err)
 	}
@@ -80,9 +83,14 @@ func (s *Systemd) Restart(ctx context.Context, name string) error {
 	if err := conn.ResetFailedUnitContext(ctx, name); err != nil && !errors.As(err, &unknown) {
 		return fmt.Errorf("reset %s: %w", name, err)
 	}
-	return wait(ctx, name, func(done chan<- string) (int, error) {
-		return conn.RestartUnitContext(ctx, name, "replace", done)
-	})
+	if _, err := conn.RestartUnitContext(ctx, name, "replace", nil); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	state, err := settle(ctx, conn, name)
+	if err == nil && state != "active" {
+		err = fmt.Errorf("start %s: systemd says it is %s", name, state)
+	}
+	return err
 }
 
 // reloadIfStale reloads all unit files, which costs a fork of every generator,
@@ -101,19 +109,31 @@ func (s *Systemd) reloadIfStale(ctx context.Context, conn *dbus.Conn, name strin
 	return nil
 }
 
-func wait(ctx context.Context, name string, start func(chan<- string) (int, error)) error {
-	done := make(chan string, 1)
-	if _, err := start(done); err != nil {
-		return fmt.Errorf("start or stop %s: %w", name, err)
-	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return fmt.Errorf("%s: systemd says the job %s", name, result)
+// settleEvery is how often a unit is asked whether its job has ended.
+const settleEvery = 50 * time.Millisecond
+
+// settle waits until the unit has no job left and returns its ActiveState.
+// systemd also announces the end of jobs by signals, but a wait for a signal
+// never ends if the connection was lost in between; asking notices.
+func settle(ctx context.Context, conn *dbus.Conn, name string) (string, error) {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		props, err := conn.GetUnitPropertiesContext(ctx, name)
+		if err != nil {
+			return "", fmt.Errorf("ask systemd for %s: %w", name, err)
 		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		// Job is (id, object path); the id is 0 without one.
+		job, _ := props["Job"].([]any)
+		if len(job) == 2 && job[0] == uint32(0) {
+			state, _ := props["ActiveState"].(string)
+			return state, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
 }
 
@@ -128,10 +148,10 @@ func (s *Systemd) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("ask systemd for %s: %w", name, err)
 	}
 	if loaded.Value.Value() == "loaded" {
-		err := wait(ctx, name, func(done chan<- string) (int, error) {
-			return conn.StopUnitContext(ctx, name, "replace", done)
-		})
-		if err != nil {
+		if _, err := conn.StopUnitContext(ctx, name, "replace", nil); err != nil {
+			return fmt.Errorf("stop %s: %w", name, err)
+		}
+		if _, err := settle(ctx, conn, name); err != nil {
 			return err
 		}
 	}
