@@ -55,8 +55,8 @@ type Result struct {
 // is another error.
 type ExitError struct {
 	Cmd    string // masked command line
-	Code   int    // 128 and the signal's number are not folded: see Signal
-	Signal string // name without SIG when a signal ended it; Code is -1 then
+	Code   int    // exit code; -1 when a signal ended it
+	Signal string // name of that signal without SIG
 	Stderr string // masked end of what it wrote there
 }
 

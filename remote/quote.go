@@ -33,9 +33,9 @@ func quote(arg string) string {
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
-// special is about what any shell might read as more than itself. "=" is plain
-// only behind a command's first word; quoting it everywhere is simpler. "~" is
-// special at the start of a word.
+// special tells what some shell might read as more than itself. That includes
+// "=", which makes a first word an assignment, and "~", special only at the start
+// of a word: quoting both everywhere is simpler.
 func special(c rune) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':

@@ -87,25 +87,51 @@ func (l *login) files(h hop, agentKeys []xssh.Signer) {
 			continue // one of the usual names; nobody said it exists
 		}
 		if err != nil {
-			l.note(what, "cannot be read: "+cause(err))
+			l.closed(what, path, nil, agentKeys, "cannot be read: "+cause(err))
 			continue
 		}
 		signer, err := xssh.ParsePrivateKey(data)
 		var locked *xssh.PassphraseMissingError
 		switch {
 		case errors.As(err, &locked):
-			l.locked(what, path, locked.PublicKey, agentKeys)
+			l.closed(what, path, locked.PublicKey, agentKeys,
+				fmt.Sprintf("needs a passphrase and the agent does not have it (run `ssh-add %s`)", path))
 		case err != nil:
-			l.note(what, fmt.Sprintf("is not a private key: %v", err))
-		case !l.has(signer.PublicKey()):
-			l.offer(what, signer)
+			why := fmt.Sprintf("is not a private key: %v", err)
+			public, _, _, _, err := xssh.ParseAuthorizedKey(data)
+			if err == nil {
+				why = "is a public key whose private half the agent does not have"
+			}
+			l.closed(what, path, public, agentKeys, why)
+		default:
+			l.certified(what, path, signer)
 		}
 	}
 }
 
-// locked handles a key file with a passphrase: the agent may have it open.
-func (l *login) locked(what, path string, public xssh.PublicKey, agentKeys []xssh.Signer) {
-	if public == nil { // older formats keep the public half only beside the file
+// certified offers a key, before it with the certificate that OpenSSH looks for
+// beside it.
+func (l *login) certified(what, path string, signer xssh.Signer) {
+	if data, err := os.ReadFile(path + "-cert.pub"); err == nil {
+		public, _, _, _, err := xssh.ParseAuthorizedKey(data)
+		cert, ok := public.(*xssh.Certificate)
+		if err != nil || !ok {
+			l.note(what+"-cert.pub", "is not a certificate")
+		} else if with, err := xssh.NewCertSigner(cert, signer); err != nil {
+			l.note(what+"-cert.pub", fmt.Sprintf("does not fit the key: %v", err))
+		} else {
+			l.offer(what+"-cert.pub", with)
+		}
+	}
+	if !l.has(signer.PublicKey()) {
+		l.offer(what, signer)
+	}
+}
+
+// closed handles a key file that does not open: the agent may have the key, if
+// the public half tells which one it is.
+func (l *login) closed(what, path string, public xssh.PublicKey, agentKeys []xssh.Signer, why string) {
+	if public == nil {
 		if data, err := os.ReadFile(path + ".pub"); err == nil {
 			public, _, _, _, _ = xssh.ParseAuthorizedKey(data) // nil when unreadable
 		}
@@ -118,7 +144,7 @@ func (l *login) locked(what, path string, public xssh.PublicKey, agentKeys []xss
 			return
 		}
 	}
-	l.note(what, fmt.Sprintf("needs a passphrase and the agent does not have it (run `ssh-add %s`)", path))
+	l.note(what, why)
 }
 
 func cause(err error) string {

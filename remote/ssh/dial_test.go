@@ -16,7 +16,6 @@ import (
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/muster-project/muster/inventory"
@@ -186,116 +185,31 @@ func TestFirstContactAsOpenSSHReadsIt(t *testing.T) {
 	}
 }
 
-func TestLoginNamesEveryKeyTried(t *testing.T) {
-	f := newFixture(t, nil)
-	wrong := sshtest.NewKey(t, filepath.Join(f.home, "wrong"), "")
-	locked := sshtest.NewKey(t, filepath.Join(f.home, "locked"), "secret")
-	text := filepath.Join(f.home, "text")
-	if err := os.WriteFile(text, []byte("not a key"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h := f.host()
-	h.SSH.Keys = []string{wrong.Path, locked.Path, text, "~/missing"}
-	h.SSH.Agent = true
-	o := f.options()
-	o.AgentSocket = filepath.Join(f.home, "no-agent")
-	err := f.try(t, h, o)
-	var auth *ssh.AuthError
-	if !errors.As(err, &auth) {
-		t.Fatalf("got %v; want an AuthError", err)
-	}
-	want := map[string]string{
-		"agent": "cannot be asked", "key " + wrong.Path: "rejected by the machine", "key " + locked.Path: "needs a passphrase",
-		"key " + text: "is not a private key", "key " + filepath.Join(f.home, "missing"): "cannot be read: no such file",
-	}
-	for _, a := range auth.Attempts {
-		if !strings.Contains(a.Outcome, want[a.Method]) || want[a.Method] == "" {
-			t.Errorf("%s: %s; want %q", a.Method, a.Outcome, want[a.Method])
-		}
-		delete(want, a.Method)
-	}
-	if len(want) > 0 {
-		t.Errorf("not mentioned: %v", want)
-	}
-	mustContain(t, err.Error(), "log in to "+f.server.Addr+" as root", "ssh-add "+locked.Path, "the machine takes publickey", "authorized_keys")
-}
-
-func TestLoginWhereOnlyPasswordsAreTaken(t *testing.T) {
-	f := newFixture(t, func(c *sshtest.Config) { c.Password = true })
-	err := f.try(t, f.host(), f.options())
-	var auth *ssh.AuthError
-	if !errors.As(err, &auth) {
-		t.Fatalf("got %v; want an AuthError", err)
-	}
-	mustContain(t, err.Error(), "the machine takes password", "not tried")
-}
-
-func TestLoginThatGivesUpEarly(t *testing.T) {
-	f := newFixture(t, func(c *sshtest.Config) { c.MaxTries = 2 })
-	h := f.host()
-	h.SSH.Keys = nil
-	for i := range 4 {
-		h.SSH.Keys = append(h.SSH.Keys, sshtest.NewKey(t, filepath.Join(f.home, fmt.Sprint("k", i)), "").Path)
-	}
-	err := f.try(t, h, f.options())
-	var auth *ssh.AuthError
-	if !errors.As(err, &auth) {
-		t.Fatalf("got %v; want an AuthError", err)
-	}
-	if first, last := auth.Attempts[0].Outcome, auth.Attempts[3].Outcome; !strings.Contains(first, "rejected") || !strings.Contains(last, "not tried") {
-		t.Errorf("first key: %s; last key: %s", first, last)
-	}
-}
-
-// startAgent serves keys on a socket, as ssh-agent does.
-func startAgent(t *testing.T, keys ...sshtest.Key) string {
-	t.Helper()
-	ring := agent.NewKeyring()
-	for _, k := range keys {
-		if err := ring.Add(agent.AddedKey{PrivateKey: k.Private}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "agent")
-	l, err := net.Listen("unix", path)
+func TestHostCertificate(t *testing.T) {
+	key := sshtest.NewSigner(t)
+	ca, cert := certify(t, xssh.HostCert, key.PublicKey(), "127.0.0.1")
+	with, err := xssh.NewCertSigner(cert, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _ = agent.ServeAgent(ring, c); c.Close() }()
-		}
-	}()
-	return path
-}
-
-func TestLoginByAgent(t *testing.T) {
-	f := newFixture(t, nil)
-	locked := sshtest.NewKey(t, filepath.Join(f.home, ".ssh", "id_ed25519"), "secret")
-	other := sshtest.NewKey(t, filepath.Join(f.home, "other"), "")
-	f.server = sshtest.Start(t, sshtest.Config{Authorized: []xssh.PublicKey{locked.Public}, Exec: sshtest.Shell()})
-	f.knows(t, sshtest.KnownHosts(f.server))
-	o := f.options()
-	o.AgentSocket = startAgent(t, other, locked)
-	h := f.host()
-	h.SSH.Agent = true
-	for what, keys := range map[string][]string{"any of the agent's": nil, "the locked file's": {locked.Path}} {
-		h.SSH.Keys = keys
-		if err := f.try(t, h, o); err != nil {
+	f := newFixture(t, func(c *sshtest.Config) { c.HostKeys = []xssh.Signer{with, key} })
+	line := func(k xssh.PublicKey) string { return string(xssh.MarshalAuthorizedKey(k)) }
+	name := knownhosts.Normalize(f.server.Addr)
+	for what, text := range map[string]string{
+		"authority":                            "@cert-authority [127.0.0.1]:* " + line(ca) + "@cert-authority " + name + " " + line(ca),
+		"plain key beside a foreign authority": "@cert-authority * " + pinnedOf(t) + "\n" + name + " " + line(key.PublicKey()),
+		"plain key":                            name + " " + line(key.PublicKey()),
+	} {
+		f.knows(t, text)
+		if err := f.try(t, f.host(), f.options()); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	h.SSH.Agent = false
-	err := f.try(t, h, o)
-	if err == nil {
-		t.Fatal("the agent was asked although the inventory says no")
+	f.knows(t, "@cert-authority * "+pinnedOf(t)+"\n")
+	var unknown *ssh.HostKeyUnknownError
+	if err := f.try(t, f.host(), f.options()); !errors.As(err, &unknown) {
+		t.Errorf("a foreign authority: %v; want a HostKeyUnknownError", err)
 	}
-	mustContain(t, err.Error(), "needs a passphrase")
 }
 
 func TestUnreachable(t *testing.T) {
