@@ -8,6 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/muster-project/muster/bundle"
+	"github.com/muster-project/muster/version"
 )
 
 // Versions of what is not pinned by a go.mod, and of what is (a test compares).
@@ -18,7 +19,6 @@ const (
 	flannelVersion    = "0.28.4"
 	corednsVersion    = "1.15.0"
 	pauseVersion      = "3.10"
-	musterVersion     = "0.1.0"
 )
 
 // registry is the host part of image references. There is no such host: the
@@ -250,12 +250,17 @@ func busyboxLayer() layer {
 	return l
 }
 
-// own is a program of muster itself.
+// own is a program of muster itself. It gets the version of the muster that
+// builds it.
 func own(name, pkg string) recipe {
+	const module = "github.com/muster-project/muster"
 	return recipe{
-		name: name, version: musterVersion, group: bundle.Core, license: "Apache-2.0", own: true,
-		module:  "github.com/muster-project/muster@v" + musterVersion,
-		makers:  []maker{goBuild{dir: ".", programs: []program{{name, pkg}}}},
+		name: name, version: version.Version, group: bundle.Core, license: "Apache-2.0", own: true,
+		module: module + "@v" + version.Version,
+		makers: []maker{goBuild{
+			dir: ".", programs: []program{{name, pkg}},
+			set: []string{module + "/version.Version=" + version.Version},
+		}},
 		diskMiB: 800,
 	}
 }
