@@ -127,6 +127,11 @@ func (u ControllerManagerUnit) args() []string {
 		"--cluster-signing-key-file=" + inPKI(ca.KeyFile()),
 		// The two that bootstrap tokens need are off by default.
 		"--controllers=*,bootstrapsigner,tokencleaner",
+		// Fifty controllers make their service accounts and tokens when it
+		// starts; at the default of 20 requests a second, the first pod waits
+		// for it. The server defends itself by priority and fairness.
+		"--kube-api-burst=400",
+		"--kube-api-qps=200",
 		"--kubeconfig=" + ControllerManagerConf,
 		"--leader-elect=true",
 		"--profiling=false",
