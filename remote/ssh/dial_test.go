@@ -246,9 +246,8 @@ func TestUnreachable(t *testing.T) {
 		h := f.host()
 		h.SSH.Host, h.SSH.Port = tc.host, tc.port
 		o := f.options()
-		o.Timeout = 300 * time.Millisecond
-		if tc.reason == ssh.NoName {
-			o.Timeout = 10 * time.Second
+		if tc.reason == ssh.Timeout {
+			o.Timeout = 300 * time.Millisecond
 		}
 		var err error
 		within(t, 12*time.Second, func() { err = f.try(t, h, o) })

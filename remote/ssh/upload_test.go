@@ -69,8 +69,18 @@ func names(t *testing.T, dir string) string {
 	return strings.Join(out, " ")
 }
 
+// servers are those an upload treats differently, as they name themselves.
+func servers() []string { return []string{"SSH-2.0-OpenSSH_9.2", "SSH-2.0-other"} }
+
 func TestUpload(t *testing.T) {
-	c := newFixture(t, nil).dial(t)
+	for _, version := range servers() {
+		t.Run(version, func(t *testing.T) {
+			testUpload(t, newFixture(t, func(c *sshtest.Config) { c.Version = version }).dial(t))
+		})
+	}
+}
+
+func testUpload(t *testing.T, c *ssh.Conn) {
 	for _, size := range []int{0, 1, 32 << 10, 32<<10 + 1, 5 << 20} {
 		data := content(size)
 		dir := filepath.Join(t.TempDir(), "it's", "new dir")
@@ -200,13 +210,17 @@ func TestUploadWithoutSFTP(t *testing.T) {
 }
 
 func BenchmarkUpload(b *testing.B) {
-	c := newFixture(b, nil).dial(b)
 	data := content(64 << 20)
 	s, dest := sum(data), filepath.Join(b.TempDir(), "f")
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		if err := c.Upload(b.Context(), dest, 0o755, bytes.NewReader(data), int64(len(data)), s); err != nil {
-			b.Fatal(err)
-		}
+	for _, version := range servers() {
+		b.Run(version, func(b *testing.B) {
+			c := newFixture(b, func(c *sshtest.Config) { c.Version = version }).dial(b)
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if err := c.Upload(b.Context(), dest, 0o755, bytes.NewReader(data), int64(len(data)), s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@
 package sshtest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -32,12 +33,12 @@ func NewECDSASigner(t testing.TB) ssh.Signer {
 	return signer(t, key, err)
 }
 
-func signer(t testing.TB, key any, err error) ssh.Signer {
+func signer(t testing.TB, key crypto.Signer, err error) ssh.Signer {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := ssh.NewSignerFromKey(key)
+	s, err := ssh.NewSignerFromSigner(key)
 	if err != nil {
 		t.Fatal(err)
 	}
