@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -155,10 +156,7 @@ type content struct {
 	file File
 	blob io.Closer
 	zstd *zstd.Decoder
-	hash interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
+	hash hash.Hash
 	read int64
 }
 

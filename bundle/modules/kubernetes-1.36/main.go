@@ -14,23 +14,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	_ "time/tzdata" // CronJobs name time zones, and hosts may have no tzdata.
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's login plugins
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client-go's metrics
 	_ "k8s.io/component-base/metrics/prometheus/version"  // the build's version as a metric
-
-	"k8s.io/component-base/logs"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"github.com/muster-project/muster/bundle/modules/kubernetes-1.36/multicall"
 )
 
 func main() {
@@ -40,13 +40,14 @@ func main() {
 // run starts the program that args ask for and returns its exit code. The
 // programs read os.Args themselves, so run sets it to what they expect.
 func run(args []string, errOut io.Writer) int {
-	name, rest, ok := pick(args)
-	if !ok {
-		fmt.Fprintf(errOut, "kubernetes: start it as, or with a first argument of, one of: %s\n", strings.Join(programs(), " "))
+	programs := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"}
+	picked := multicall.Pick(args, programs)
+	if picked == nil {
+		fmt.Fprintf(errOut, "kubernetes: start it as, or with a first argument of, one of: %s\n", strings.Join(programs, " "))
 		return 2
 	}
-	os.Args = append([]string{name}, rest...)
-	switch name {
+	os.Args = picked
+	switch picked[0] {
 	case "kube-apiserver":
 		return cli.Run(apiserver.NewAPIServerCommand())
 	case "kube-controller-manager":
@@ -71,26 +72,4 @@ func runKubectl() int {
 		util.CheckErr(err)
 	}
 	return 0
-}
-
-// pick finds the program's name and its arguments in args, where args[0] is
-// the name the process was started under.
-func pick(args []string) (name string, rest []string, ok bool) {
-	for len(args) > 0 {
-		name = filepath.Base(args[0])
-		for _, p := range programs() {
-			if p == name {
-				return name, args[1:], true
-			}
-		}
-		if ok {
-			break
-		}
-		args, ok = args[1:], true
-	}
-	return "", nil, false
-}
-
-func programs() []string {
-	return []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
@@ -18,6 +17,8 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
 	"k8s.io/kubernetes/cmd/kubeadm/app/util/errors"
+
+	"github.com/muster-project/muster/bundle/modules/kubernetes-1.36/multicall"
 )
 
 func main() {
@@ -27,20 +28,15 @@ func main() {
 // run starts the program that args ask for and returns its exit code. Both
 // read os.Args themselves, so run sets it to what they expect.
 func run(args []string, errOut io.Writer) int {
-	for range 2 {
-		if len(args) == 0 {
-			break
-		}
-		os.Args = args
-		switch filepath.Base(args[0]) {
-		case "kubeadm":
-			errors.HandleError(kubeadm.Run())
-			return 0
-		case "kube-proxy":
-			return cli.Run(proxy.NewProxyCommand())
-		}
-		args = args[1:]
+	picked := multicall.Pick(args, []string{"kubeadm", "kube-proxy"})
+	if picked == nil {
+		fmt.Fprintln(errOut, "peer: start it as, or with a first argument of, kubeadm or kube-proxy")
+		return 2
 	}
-	fmt.Fprintln(errOut, "peer: start it as, or with a first argument of, kubeadm or kube-proxy")
-	return 2
+	os.Args = picked
+	if picked[0] == "kube-proxy" {
+		return cli.Run(proxy.NewProxyCommand())
+	}
+	errors.HandleError(kubeadm.Run())
+	return 0
 }
