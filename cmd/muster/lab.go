@@ -28,12 +28,12 @@ const labName = "demo"
 func newLabCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
-		Short: "make virtual machines on this computer to try muster on",
+		Short: "Make virtual machines on this computer to try muster on",
 	}
 	name := cmd.PersistentFlags().String("name", labName, "the lab's `name`")
 	cmd.AddCommand(
 		newLabUp(s, name), newLabDown(s, name), newLabList(s),
-		newLabSSH(s, name), newLabConsole(s, name), newLabForward(),
+		newLabSSH(s, name), newLabConsole(s, name), newLabPackages(s), newLabForward(),
 	)
 	for _, v := range labVerbs() {
 		cmd.AddCommand(newLabVerb(s, name, v))
@@ -47,12 +47,15 @@ func newLabUp(s streams, name *string) *cobra.Command {
 	var bare bool
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "make and start the lab's machines, or those that are missing",
+		Short: "Make and start the lab's machines, or those that are missing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			mib, err := parseMemory(memory)
 			if err != nil {
 				return err
+			}
+			if min(controlPlanes, workers, spares) < 0 || controlPlanes+workers+spares == 0 {
+				return fmt.Errorf("%d control planes, %d workers, %d spares: a lab has at least one machine", controlPlanes, workers, spares)
 			}
 			spec := lab.Spec{Name: *name, Machines: lab.Standard(controlPlanes, workers, spares, mib), Bare: bare}
 			l, err := lab.Up(cmd.Context(), spec, func(e lab.Event) {
@@ -97,7 +100,7 @@ func newLabDown(s streams, name *string) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "remove the lab: machines, network, disks, keys",
+		Short: "Remove the lab: machines, network, disks, keys",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			names := []string{*name}
@@ -135,7 +138,7 @@ func newLabList(s streams) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "list labs and their machines",
+		Short: "List labs and their machines",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			views, err := labViews()
@@ -207,7 +210,7 @@ func printLabs(out io.Writer, views []labView) error {
 func newLabSSH(s streams, name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ssh MACHINE [-- COMMAND...]",
-		Short: "log in to a machine, or run a command there",
+		Short: "Log in to a machine, or run a command there",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Open(*name)
@@ -223,6 +226,7 @@ func newLabSSH(s streams, name *string) *cobra.Command {
 			c := exec.CommandContext(context.WithoutCancel(cmd.Context()), argv[0], argv[1:]...)
 			c.Stdin, c.Stdout, c.Stderr = s.in, s.out, s.err
 			if err := c.Run(); err != nil {
+				// Wrapped: the command's exit code becomes muster's.
 				return fmt.Errorf("ssh to %s: %w", args[0], err)
 			}
 			return nil
@@ -233,7 +237,7 @@ func newLabSSH(s streams, name *string) *cobra.Command {
 func newLabConsole(s streams, name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "console MACHINE",
-		Short: "print what a machine's kernel and systemd wrote to its console",
+		Short: "Print what a machine's kernel and systemd wrote to its console",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := lab.Open(*name)
@@ -262,14 +266,14 @@ type labVerb struct {
 
 func labVerbs() []labVerb {
 	return []labVerb{
-		{"start", "start a machine and wait for its SSH", "started", (*lab.Lab).Start},
-		{"stop", "shut a machine down", "stopped", (*lab.Lab).Stop},
-		{"kill", "take a machine's power away", "killed", (*lab.Lab).Kill},
-		{"reboot", "restart a machine from inside and wait for its SSH", "rebooted", (*lab.Lab).Reboot},
-		{"pause", "freeze a machine", "paused", (*lab.Lab).Pause},
-		{"resume", "let a paused machine go on", "resumed", (*lab.Lab).Resume},
-		{"cut", "pull a machine's network cable", "cut off", (*lab.Lab).Cut},
-		{"mend", "put a machine's network cable back", "connected", (*lab.Lab).Mend},
+		{"start", "Start a machine and wait for its SSH", "started", (*lab.Lab).Start},
+		{"stop", "Shut a machine down", "stopped", (*lab.Lab).Stop},
+		{"kill", "Take a machine's power away", "killed", (*lab.Lab).Kill},
+		{"reboot", "Restart a machine from inside and wait for its SSH", "rebooted", (*lab.Lab).Reboot},
+		{"pause", "Freeze a machine", "paused", (*lab.Lab).Pause},
+		{"resume", "Let a paused machine go on", "resumed", (*lab.Lab).Resume},
+		{"cut", "Pull a machine's network cable", "cut off", (*lab.Lab).Cut},
+		{"mend", "Put a machine's network cable back", "connected", (*lab.Lab).Mend},
 	}
 }
 
@@ -293,6 +297,19 @@ func newLabVerb(s streams, name *string, v labVerb) *cobra.Command {
 				errs = append(errs, err)
 			}
 			return errors.Join(errs...)
+		},
+	}
+}
+
+// newLabPackages prints the argument of apt-get install.
+func newLabPackages(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "packages",
+		Short: "Print the Debian packages that a lab is built with",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.out, strings.Join(lab.Packages(), " "))
+			return err
 		},
 	}
 }

@@ -14,8 +14,8 @@ import (
 // sourcePackage is Debian's package of the kernel's source.
 const sourcePackage = "linux-source-6.12"
 
-// Packages lists the Debian packages that a lab needs to be installed. All but
-// openssh-client only serve to fill the cache.
+// Packages lists the Debian packages that a lab needs to be installed, sorted.
+// All but openssh-client only serve to fill the cache.
 func Packages() []string {
 	return []string{
 		"bc", "bison", "e2fsprogs", "flex", "gcc", "libc6-dev", "libelf-dev", "libssl-dev",
@@ -123,7 +123,8 @@ func output(ctx context.Context, argv ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("run %s: %w: %s", argv[0], err, lastLines(errs.String(), 5))
+		// Not wrapped: muster's own exit code is not that program's.
+		return "", fmt.Errorf("run %s: %v: %s", argv[0], err, lastLines(errs.String(), 5))
 	}
 	return out.String(), nil
 }

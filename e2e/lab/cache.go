@@ -57,7 +57,7 @@ func keyOf(inputs ...string) string {
 
 // get gives the product's directory, making it if need be.
 func (c cache) get(ctx context.Context, p product, say func(what string)) (string, error) {
-	unlock, err := lock(ctx, filepath.Join(c.dir, p.kind+".lock"), func() { say("another muster makes it, waiting") })
+	unlock, err := lock(ctx, filepath.Join(c.dir, p.kind+".lock"), alone, func() { say("another muster makes it, waiting") })
 	if err != nil {
 		return "", err
 	}

@@ -53,13 +53,9 @@ func (l *Lab) ensureForwarder(ctx context.Context, ns netns.NsHandle, program []
 	for _, r := range l.record.routes() {
 		want.Ports, want.Targets = append(want.Ports, r.port), append(want.Targets, r.targets)
 	}
-	var has forwarderRecord
-	data, err := os.ReadFile(l.dir.path(forwarderFile))
-	if err == nil {
-		err = json.Unmarshal(data, &has)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read %s: %w", l.dir.path(forwarderFile), err)
+	has, err := l.loadForwarder()
+	if err != nil {
+		return err
 	}
 	state, err := has.Process.State()
 	want.Process = has.Process
@@ -70,6 +66,22 @@ func (l *Lab) ensureForwarder(ctx context.Context, ns netns.NsHandle, program []
 		return fmt.Errorf("end the old forwarder: %w", err)
 	}
 	return l.replaceForwarder(ctx, ns, program, want)
+}
+
+// loadForwarder reads what replaceForwarder wrote; no file is no forwarder.
+func (l *Lab) loadForwarder() (forwarderRecord, error) {
+	var has forwarderRecord
+	data, err := os.ReadFile(l.dir.path(forwarderFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return has, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &has)
+	}
+	if err != nil {
+		return has, fmt.Errorf("read %s: %w", l.dir.path(forwarderFile), err)
+	}
+	return has, nil
 }
 
 // replaceForwarder starts a forwarder outside of the namespace as far as its

@@ -17,60 +17,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// powerOffWithin bounds a clean shutdown; the image gives each unit 15 s.
-const powerOffWithin = 90 * time.Second
+const (
+	// bootWithin bounds the time from a machine's start to its sshd. One needs
+	// 3 s on an idle computer; a dozen at once on two processors half a minute.
+	bootWithin = 3 * time.Minute
+	// powerOffWithin bounds a clean shutdown; the image gives each unit 15 s.
+	powerOffWithin = 90 * time.Second
+)
 
-// boot starts a machine that is stopped and waits for its SSH.
-func (l *Lab) boot(ctx context.Context, ns netns.NsHandle, m machineRecord, say func(string)) error {
+// awaitBoot waits for a machine that was started just now, or ran already.
+func (l *Lab) awaitBoot(ctx context.Context, m machineRecord, say func(string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootWithin, fmt.Errorf("not within %v", bootWithin))
 	defer cancel()
-	begun := time.Now()
-	started, err := l.start(ctx, ns, m)
-	if err != nil {
-		return fmt.Errorf("%s: start: %w", m.Name, err)
-	}
-	if started {
-		say("booting")
-	}
+	say("waiting for SSH")
 	if err := l.WaitSSH(ctx, m.Name); err != nil {
 		return err
 	}
-	if started {
-		say(fmt.Sprintf("up at %s after %.1f s", m.Address, time.Since(begun).Seconds()))
-	} else {
-		say("is up at " + m.Address.String())
-	}
+	say("up at " + m.Address.String())
 	return nil
 }
 
-// start starts a machine unless it runs; it tells whether it did.
-func (l *Lab) start(ctx context.Context, ns netns.NsHandle, m machineRecord) (bool, error) {
+// start starts a machine unless it runs.
+func (l *Lab) start(ctx context.Context, ns netns.NsHandle, m machineRecord) error {
 	path := l.dir.machine(m.Name, processFile)
 	p, err := loadProcess(path)
 	if err != nil {
-		return false, err
+		return err
 	}
 	state, err := p.State()
 	if err != nil || state == Running {
-		return false, err
+		return err
 	}
 	if state == Paused {
-		return false, l.driver.Resume(p)
+		return l.driver.Resume(p)
 	}
 	if err := l.reap(ctx, ns, m); err != nil {
-		return false, err
+		return err
 	}
 	err = onThread(ns, m.Core, func() error {
 		p, err = l.driver.Start(ctx, l.launch(m))
 		return err
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := p.save(path); err != nil {
-		return true, errors.Join(err, l.driver.Kill(ctx, p))
+		return errors.Join(err, l.driver.Kill(ctx, p))
 	}
-	return true, nil
+	return nil
 }
 
 // reap ends what a dead machine has left running in the namespace: processes
@@ -103,37 +97,56 @@ func (l *Lab) launch(m machineRecord) launch {
 }
 
 // onMachine runs f with the machine's process, one such call at a time per
-// lab.
+// machine.
 func (l *Lab) onMachine(ctx context.Context, name, verb string, f func(machineRecord, Process) error) error {
+	fail := func(err error) error { return fmt.Errorf("lab %s: %s %s: %w", l.record.Name, verb, name, err) }
 	m, err := l.machine(name)
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, lockOf(l.dir), func() {})
+	unlockLab, err := lock(ctx, lockOf(l.dir), shared, func() {})
 	if err != nil {
-		return err
+		return fail(err)
 	}
-	defer unlock() //nolint:errcheck // the lock ends with its descriptor either way
+	defer unlockLab() //nolint:errcheck // the lock ends with its descriptor either way
+	unlock, err := lock(ctx, l.dir.machine(name, ".lock"), alone, func() {})
+	if err != nil {
+		return fail(err)
+	}
+	defer unlock() //nolint:errcheck // as above
 	p, err := loadProcess(l.dir.machine(name, processFile))
 	if err == nil {
 		err = f(m, p)
 	}
 	if err != nil {
-		return fmt.Errorf("lab %s: %s %s: %w", l.record.Name, verb, name, err)
+		return fail(err)
 	}
 	return nil
 }
 
+// withNamespace runs f with the lab's namespace.
+func (l *Lab) withNamespace(f func(netns.NsHandle) error) error {
+	ns, err := openNamespace(l.Namespace())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: run \"muster lab up --name %s\"", err, l.record.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ns), ns.Close())
+}
+
 // Start starts a stopped machine, or resumes a paused one, and waits for SSH.
 func (l *Lab) Start(ctx context.Context, name string) error {
-	return l.onMachine(ctx, name, "start", func(m machineRecord, _ Process) error {
-		ns, err := openNamespace(l.Namespace())
-		if err != nil {
-			return fmt.Errorf("%w: run \"muster lab up --name %s\"", err, l.record.Name)
-		}
-		defer ns.Close() //nolint:errcheck // the namespace has a name
-		return l.boot(ctx, ns, m, func(string) {})
+	var machine machineRecord
+	err := l.onMachine(ctx, name, "start", func(m machineRecord, _ Process) error {
+		machine = m
+		return l.withNamespace(func(ns netns.NsHandle) error { return l.start(ctx, ns, m) })
 	})
+	if err != nil {
+		return err
+	}
+	return l.awaitBoot(ctx, machine, func(string) {})
 }
 
 // Stop shuts a machine down as its power button does and waits for its end.
@@ -157,21 +170,13 @@ func (l *Lab) Kill(ctx context.Context, name string) error {
 		if err := l.driver.Kill(ctx, p); err != nil {
 			return err
 		}
-		ns, err := openNamespace(l.Namespace())
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer ns.Close() //nolint:errcheck // the namespace has a name
-		return l.reap(ctx, ns, m)
+		return l.withNamespace(func(ns netns.NsHandle) error { return l.reap(ctx, ns, m) })
 	})
 }
 
 // Pause freezes a machine: it answers nothing, and loses nothing.
 func (l *Lab) Pause(ctx context.Context, name string) error {
-	return l.onMachine(ctx, name, "pause", func(_ machineRecord, p Process) error { return l.driver.Pause(p) })
+	return l.onMachine(ctx, name, "pause", func(_ machineRecord, p Process) error { return l.driver.Pause(ctx, p) })
 }
 
 // Resume lets a paused machine go on.
@@ -187,17 +192,14 @@ func (l *Lab) Mend(ctx context.Context, name string) error { return l.plug(ctx, 
 
 func (l *Lab) plug(ctx context.Context, name, verb string, in bool) error {
 	return l.onMachine(ctx, name, verb, func(m machineRecord, _ Process) error {
-		ns, err := openNamespace(l.Namespace())
-		if err != nil {
-			return err
-		}
-		defer ns.Close() //nolint:errcheck // the namespace has a name
-		n, err := openNetwork(ns)
-		if err != nil {
-			return err
-		}
-		defer n.close()
-		return n.plug(tapOf(m.Address), in)
+		return l.withNamespace(func(ns netns.NsHandle) error {
+			n, err := openNetwork(ns)
+			if err != nil {
+				return err
+			}
+			defer n.close()
+			return n.plug(tapOf(m.Address), in)
+		})
 	})
 }
 

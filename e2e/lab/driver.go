@@ -18,7 +18,7 @@ type driver interface {
 	// Kill takes the power away.
 	Kill(ctx context.Context, p Process) error
 	// Pause stops the machine's time as far as its neighbours see.
-	Pause(p Process) error
+	Pause(ctx context.Context, p Process) error
 	// Resume lets a paused machine go on.
 	Resume(p Process) error
 }

@@ -18,6 +18,7 @@ type (
 	inventoryDoc struct {
 		APIVersion string          `yaml:"apiVersion"`
 		Cluster    string          `yaml:"cluster"`
+		Kubernetes string          `yaml:"kubernetes"`
 		API        *inventoryAPI   `yaml:"api,omitempty"`
 		SSH        inventorySSH    `yaml:"ssh"`
 		Hosts      []inventoryHost `yaml:"hosts"`
@@ -47,6 +48,7 @@ func renderInventory(r record, d labDir) ([]byte, error) {
 	doc := inventoryDoc{
 		APIVersion: "muster/v1",
 		Cluster:    r.Name,
+		Kubernetes: r.Kubernetes,
 		SSH:        inventorySSH{User: "root", Key: d.path(clientKeyFile), KnownHosts: d.path(knownHostsFile)},
 	}
 	if r.APIPort != 0 {

@@ -51,9 +51,6 @@ func kernelProduct(version string, say func(string)) product {
 
 // buildKernel leaves only the kernel and its list of modules in dir.
 func buildKernel(ctx context.Context, dir string, say func(string)) error {
-	if err := checkPackages(ctx); err != nil {
-		return err
-	}
 	fragment := filepath.Join(dir, "fragment.config")
 	if err := os.WriteFile(fragment, []byte(kernelConfig), 0o644); err != nil {
 		return err

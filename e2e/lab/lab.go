@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netns"
@@ -132,7 +131,7 @@ func Down(ctx context.Context, name string) error {
 	if err := needRoot(); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, lockOf(d), func() {})
+	unlock, err := lock(ctx, lockOf(d), alone, func() {})
 	if err != nil {
 		return err
 	}
@@ -153,16 +152,12 @@ func Down(ctx context.Context, name string) error {
 	return nil
 }
 
-// lockOf is outside of the lab's directory, which Down removes.
-func lockOf(d labDir) string {
-	return filepath.Join(filepath.Dir(string(d)), "."+filepath.Base(string(d))+".lock")
-}
-
 // endAll kills every process in the namespace until there is none: a machine
 // that is being killed may still be making children.
 func endAll(ctx context.Context, ns netns.NsHandle) error {
 	for {
 		found, err := processesIn(ns)
+		found = slices.DeleteFunc(found, func(p Process) bool { return p.PID == os.Getpid() })
 		if err != nil || len(found) == 0 {
 			return err
 		}

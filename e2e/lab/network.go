@@ -34,6 +34,13 @@ func onThread(ns netns.NsHandle, core int, f func() error) error {
 	go func() {
 		// Never unlocked, so the changed thread ends with this goroutine.
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// The main thread cannot end, and a process is in the namespace that
+			// its main thread is in. While it is locked, another one gets the work.
+			done <- onThread(ns, core, f)
+			runtime.UnlockOSThread()
+			return
+		}
 		if core >= 0 {
 			var set unix.CPUSet
 			set.Set(core)
@@ -166,16 +173,25 @@ func (n network) ensureTap(name string, br netlink.Link) error {
 	return n.handle.LinkSetUp(link)
 }
 
-// plug connects a machine's tap to the bridge or pulls it out.
+// plug connects a machine's tap to the bridge or pulls it out. The tap stays
+// up: UML gives up on a device that was down once, until its next boot.
 func (n network) plug(tap string, in bool) error {
 	link, err := n.handle.LinkByName(tap)
-	if err == nil && in {
-		err = n.handle.LinkSetUp(link)
-	} else if err == nil {
-		err = n.handle.LinkSetDown(link)
+	if err != nil {
+		return fmt.Errorf("find device %s: %w", tap, err)
+	}
+	if !in {
+		if err := n.handle.LinkSetNoMaster(link); err != nil {
+			return fmt.Errorf("take %s off bridge %s: %w", tap, bridge, err)
+		}
+		return nil
+	}
+	br, err := n.handle.LinkByName(bridge)
+	if err == nil {
+		err = n.handle.LinkSetMaster(link, br)
 	}
 	if err != nil {
-		return fmt.Errorf("switch device %s: %w", tap, err)
+		return fmt.Errorf("put %s on bridge %s: %w", tap, bridge, err)
 	}
 	return nil
 }

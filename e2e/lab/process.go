@@ -134,6 +134,33 @@ func (p Process) signal(s unix.Signal) error {
 	return nil
 }
 
+// stop sends SIGSTOP and returns when it has taken effect. A process that has
+// ended cannot be stopped, which is an error here: nothing was paused.
+func (p Process) stop(ctx context.Context) error {
+	if err := p.signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	tick := time.NewTicker(stopRetry)
+	defer tick.Stop()
+	for {
+		state, err := p.State()
+		if err != nil || state == Paused {
+			return err
+		}
+		if state == Stopped {
+			return fmt.Errorf("process %d has ended", p.PID)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for process %d to stop: %w", p.PID, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// stopRetry: a signal is taken within a tick of the clock.
+const stopRetry = 5 * time.Millisecond
+
 // pollSlice is how long one poll of a pidfd lasts before the context is asked.
 const pollSlice = 100 * time.Millisecond
 

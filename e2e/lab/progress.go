@@ -84,7 +84,8 @@ func runTold(ctx context.Context, say func(string), dir, what string, argv ...st
 			}
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
-				return fmt.Errorf("%s: %s: %w: it printed:\n%s", what, argv[0], err, out)
+				// Not wrapped: muster's own exit code is not that program's.
+				return fmt.Errorf("%s: %s: %v: it printed:\n%s", what, argv[0], exit, out)
 			}
 			return err
 		case <-tick.C:

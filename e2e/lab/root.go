@@ -79,9 +79,6 @@ func rootProduct(m mirrors, say func(string)) product {
 
 // buildRoot leaves only the image in dir.
 func buildRoot(ctx context.Context, dir string, m mirrors, say func(string)) error {
-	if err := checkPackages(ctx); err != nil {
-		return err
-	}
 	tree, image := filepath.Join(dir, "tree"), filepath.Join(dir, baseFile)
 	if err := runTold(ctx, say, dir, "install "+m.suite, debootstrap(m, tree)...); err != nil {
 		return err

@@ -29,15 +29,20 @@ const (
 )
 
 const (
-	defaultMemoryMiB = 2048
-	leastMemoryMiB   = 256 // below this systemd and sshd do not come up
+	defaultKubernetes = "1.36.3"
+	defaultMemoryMiB  = 2048
+	leastMemoryMiB    = 256 // below this systemd and sshd do not come up
 )
 
 // Spec is what to make.
 type Spec struct {
 	Name     string    // at most 20 lower-case letters, digits and hyphens; empty: demo
 	Machines []Machine // empty: the result of Standard(1, 2, 0, 0)
-	Bare     bool      // no machine is written to the inventory
+	Bare     bool      // no inventory is written
+
+	// Kubernetes is the version that the inventory asks for, without a leading
+	// v; empty: 1.36.3.
+	Kubernetes string
 
 	// Forwarder is the program (with its first arguments) that ends in a call
 	// of Forward with the arguments that the lab adds. Empty: this program's
@@ -73,6 +78,9 @@ func Standard(controlPlanes, workers, spares, memoryMiB int) []Machine {
 func (s Spec) withDefaults() (Spec, error) {
 	if s.Name == "" {
 		s.Name = "demo"
+	}
+	if s.Kubernetes == "" {
+		s.Kubernetes = defaultKubernetes
 	}
 	s.Machines = slices.Clone(s.Machines)
 	if len(s.Machines) == 0 {

@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,18 +11,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // record is lab.json: what has to be the same each time a lab is brought up.
 type record struct {
-	Name     string          `json:"name"`
-	Bare     bool            `json:"bare,omitempty"`
-	Driver   string          `json:"driver"`
-	APIPort  int             `json:"apiPort,omitempty"`
-	Machines []machineRecord `json:"machines"` // sorted by address
+	Name       string          `json:"name"`
+	Kubernetes string          `json:"kubernetes"`
+	Bare       bool            `json:"bare,omitempty"`
+	Driver     string          `json:"driver"`
+	APIPort    int             `json:"apiPort,omitempty"`
+	Machines   []machineRecord `json:"machines"` // sorted by address
 }
 
 type machineRecord struct {
@@ -119,56 +116,4 @@ func names() ([]string, error) {
 	}
 	slices.Sort(found)
 	return found, err
-}
-
-// lockRetry is how often a taken lock is tried again; flock(2) itself could
-// not be interrupted by a context.
-const lockRetry = 200 * time.Millisecond
-
-// lock holds the file exclusively until the returned function is called or the
-// process ends. waiting is called once if somebody else holds it.
-func lock(ctx context.Context, path string, waiting func()) (func() error, error) {
-	tick := time.NewTicker(lockRetry)
-	defer tick.Stop()
-	for told := false; ; told = true {
-		unlock, err := tryLock(path)
-		if err == nil {
-			return unlock, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		if !told {
-			waiting()
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for %s, held by another muster: %w", path, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-}
-
-// tryLock gives EWOULDBLOCK when somebody else holds the file.
-func tryLock(path string) (func() error, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	// Down removes the file while it holds it: a lock on the removed one keeps
-	// nobody out.
-	mine, err := file.Stat()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	if now, err := os.Stat(path); err != nil || !os.SameFile(mine, now) {
-		return nil, errors.Join(unix.EWOULDBLOCK, file.Close())
-	}
-	return file.Close, nil
 }

@@ -18,6 +18,7 @@ import (
 // each program in the machine is a traced child of it.
 type uml struct {
 	memory string // directory on a tmpfs that takes the machines' memory
+	room   uint64 // bytes that it can take
 }
 
 // umlMemory is where Linux has its shared memory. UML maps the machine's
@@ -36,7 +37,7 @@ func newUML() (uml, error) {
 	if fs.Flags&unix.ST_NOEXEC != 0 {
 		return uml{}, fmt.Errorf("%s is mounted noexec, machines run code from it: mount -o remount,exec %s", umlMemory, umlMemory)
 	}
-	return uml{memory: umlMemory}, nil
+	return uml{memory: umlMemory, room: fs.Bavail * uint64(fs.Bsize)}, nil
 }
 
 // umlSockets is the directory of the management consoles, relative to the
@@ -44,13 +45,18 @@ func newUML() (uml, error) {
 const umlSockets = "uml"
 
 // umlArguments is the machine's command line. Words that the kernel does not
-// know stay in /proc/cmdline, where guest/init reads them.
-func umlArguments(m launch) []string {
+// know stay in /proc/cmdline, where guest/init reads them. The image's path is
+// relative because the absolute one may hold commas and spaces.
+func umlArguments(m launch) ([]string, error) {
+	base, err := filepath.Rel(m.Dir, m.Base)
+	if err != nil {
+		return nil, err
+	}
 	return []string{
 		"umid=" + m.Name,
 		"uml_dir=" + umlSockets,
 		"mem=" + strconv.Itoa(m.MemoryMiB) + "M",
-		"ubd0=" + diskFile + "," + m.Base,
+		"ubd0=" + diskFile + "," + base,
 		"ubd1r=" + seedFile,
 		"root=/dev/ubda", "rw",
 		// The image's inode tables are zero already: it is a new sparse file.
@@ -65,7 +71,7 @@ func umlArguments(m launch) []string {
 		"dummy.numdummies=0", "fb_tunnels=none",
 		"muster.address=" + m.Address.String(),
 		"muster.gateway=" + m.Gateway.String(),
-	}
+	}, nil
 }
 
 func (u uml) Start(ctx context.Context, m launch) (Process, error) {
@@ -80,12 +86,16 @@ func (u uml) Start(ctx context.Context, m launch) (Process, error) {
 	if err := os.RemoveAll(filepath.Join(m.Dir, umlSockets, m.Name)); err != nil {
 		return Process{}, err
 	}
+	arguments, err := umlArguments(m)
+	if err != nil {
+		return Process{}, err
+	}
 	console, err := os.OpenFile(m.Console, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return Process{}, err
 	}
 	defer console.Close() //nolint:errcheck // the machine has its own descriptor
-	cmd := exec.Command(m.Kernel, umlArguments(m)...)
+	cmd := exec.Command(m.Kernel, arguments...)
 	cmd.Dir = m.Dir
 	cmd.Env = []string{"TMPDIR=" + u.memory, "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdout, cmd.Stderr = console, console
@@ -122,6 +132,6 @@ func (uml) Kill(ctx context.Context, p Process) error {
 // Pause stops only the kernel's process. Its traced children run into their
 // next system call and wait there; a SIGSTOP of their own would reach the
 // kernel as an unexpected signal and end the machine.
-func (uml) Pause(p Process) error { return p.signal(unix.SIGSTOP) }
+func (uml) Pause(ctx context.Context, p Process) error { return p.stop(ctx) }
 
 func (uml) Resume(p Process) error { return p.signal(unix.SIGCONT) }

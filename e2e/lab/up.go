@@ -14,15 +14,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
-
-// bootWithin bounds the time from a machine's start to its sshd. One needs 4 s
-// on an idle computer; a dozen at once on two processors need half a minute.
-const bootWithin = 3 * time.Minute
 
 // apiServerPort is where the API servers listen inside the lab.
 const apiServerPort = 6443
@@ -43,24 +38,35 @@ func Up(ctx context.Context, spec Spec, progress func(Event)) (*Lab, error) {
 	if err := needRoot(); err != nil {
 		return nil, err
 	}
-	driver, err := newUML()
+	uml, err := newUML()
 	if err != nil {
 		return nil, err
 	}
 	t := newTeller(progress)
-	unlock, err := lock(ctx, lockOf(d), func() { t.say("lab", "another muster works on this lab, waiting") })
-	if err != nil {
-		return nil, err
+	if warning := overcommitted(spec.Machines, uml.room); warning != "" {
+		t.say("memory", warning)
 	}
-	defer unlock() //nolint:errcheck // the lock ends with its descriptor either way
-	l := &Lab{dir: d, driver: driver}
-	if err := l.up(ctx, spec, t); err != nil {
+	l := &Lab{dir: d, driver: uml}
+	if err := l.make(ctx, spec, t); err != nil {
+		return nil, fmt.Errorf("lab %s: %w", spec.Name, err)
+	}
+	waits, waiting := errgroup.WithContext(ctx)
+	for _, m := range l.record.Machines {
+		waits.Go(func() error { return l.awaitBoot(waiting, m, t.about(m.Name)) })
+	}
+	if err := waits.Wait(); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
 	return l, nil
 }
 
-func (l *Lab) up(ctx context.Context, spec Spec, t *teller) error {
+// make brings everything into being, up to machines that have begun to boot.
+func (l *Lab) make(ctx context.Context, spec Spec, t *teller) error {
+	unlock, err := lock(ctx, lockOf(l.dir), alone, func() { t.say("lab", "another muster works on it, waiting") })
+	if err != nil {
+		return err
+	}
+	defer unlock() //nolint:errcheck // the lock ends with its descriptor either way
 	if err := l.takeImages(ctx, t); err != nil {
 		return err
 	}
@@ -80,11 +86,25 @@ func (l *Lab) up(ctx context.Context, spec Spec, t *teller) error {
 		return err
 	}
 	defer ns.Close() //nolint:errcheck // the namespace has a name
-	boots, inBoot := errgroup.WithContext(ctx)
 	for _, m := range l.record.Machines {
-		boots.Go(func() error { return l.boot(inBoot, ns, m, t.about(m.Name)) })
+		if err := l.start(ctx, ns, m); err != nil {
+			return fmt.Errorf("start %s: %w", m.Name, err)
+		}
 	}
-	return boots.Wait()
+	return nil
+}
+
+// overcommitted warns when the machines could together want more memory than
+// there is room for. They seldom do: a node of an idle cluster uses 0.5 GiB.
+func overcommitted(machines []Machine, room uint64) string {
+	var sum uint64
+	for _, m := range machines {
+		sum += uint64(m.MemoryMiB)
+	}
+	if sum <= room>>20 {
+		return ""
+	}
+	return fmt.Sprintf("the machines may use %d MiB together, %s has %d: one dies if they do; --memory makes them smaller", sum, umlMemory, room>>20)
 }
 
 // takeImages links kernel and root image into the lab's directory once: what a
@@ -120,6 +140,9 @@ func images(ctx context.Context, t *teller) (kernel, root string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	if err := checkPackages(ctx); err != nil {
+		return "", "", err
+	}
 	version, err := packageVersion(ctx, sourcePackage)
 	if err != nil {
 		return "", "", err
@@ -147,7 +170,7 @@ func images(ctx context.Context, t *teller) (kernel, root string, err error) {
 // merge gives the record of a lab that has what it had before and what the
 // spec adds.
 func merge(ctx context.Context, before record, spec Spec) (record, error) {
-	after := record{Name: spec.Name, Bare: spec.Bare, Driver: "uml", APIPort: before.APIPort}
+	after := record{Name: spec.Name, Kubernetes: spec.Kubernetes, Bare: spec.Bare, Driver: "uml", APIPort: before.APIPort}
 	cores, err := usableCores()
 	if err != nil {
 		return record{}, err
@@ -271,16 +294,24 @@ func (l *Lab) writeFiles() error {
 	if err := writeFile(l.dir.path(knownHostsFile), hosts, 0o600); err != nil {
 		return err
 	}
-	if !l.record.Bare {
-		doc, err := renderInventory(l.record, l.dir)
-		if err != nil {
-			return fmt.Errorf("write the inventory: %w", err)
-		}
-		if err := writeFile(l.Inventory(), doc, 0o600); err != nil {
-			return err
-		}
+	if err := l.writeInventory(); err != nil {
+		return fmt.Errorf("write the inventory: %w", err)
 	}
 	return l.dir.save(l.record)
+}
+
+func (l *Lab) writeInventory() error {
+	if l.record.Bare {
+		if err := os.Remove(l.Inventory()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	doc, err := renderInventory(l.record, l.dir)
+	if err != nil {
+		return err
+	}
+	return writeFile(l.Inventory(), doc, 0o600)
 }
 
 // writeMachine makes a machine's directory once. Its key in m tells that it is
