@@ -233,11 +233,13 @@ func TestUnreachable(t *testing.T) {
 			c.Close()
 		}
 	}()
+	old := sshtest.Start(t, sshtest.Config{Ciphers: []string{xssh.InsecureCipherTripleDESCBC}})
 	for _, tc := range []struct {
 		host   string
 		port   int
 		reason ssh.Reason
 	}{
+		{"127.0.0.1", old.Port(), ssh.TooOld},
 		{"127.0.0.1", 1, ssh.Refused},
 		{"127.0.0.1", silent.Addr().(*net.TCPAddr).Port, ssh.Timeout},
 		{"127.0.0.1", closing.Addr().(*net.TCPAddr).Port, ssh.Closed},

@@ -88,6 +88,7 @@ const (
 	NoName      Reason = "the name is not known"
 	Closed      Reason = "closed before the login" // not an SSH server, or one with too many logins under way
 	NoForward   Reason = "the bastion forbids forwarding"
+	TooOld      Reason = "no algorithm in common"
 	OtherReason Reason = "not reached"
 )
 
@@ -121,6 +122,8 @@ func (e *UnreachableError) remedy() string {
 		return "set AllowTcpForwarding yes in its sshd_config"
 	case Closed:
 		return "is it an SSH server, and are its MaxStartups high enough?"
+	case TooOld:
+		return "update the machine's SSH server: it offers only what is no longer safe"
 	}
 	return "is the machine up, and does a firewall let this port through?"
 }
@@ -132,7 +135,10 @@ func reasonOf(err error) Reason {
 	var dns *net.DNSError
 	var open *xssh.OpenChannelError
 	var timeout net.Error
+	var algorithms *xssh.AlgorithmNegotiationError
 	switch {
+	case errors.As(err, &algorithms):
+		return TooOld
 	case errors.As(err, &dns) && !dns.IsTimeout:
 		return NoName
 	case errors.Is(err, syscall.ECONNREFUSED):

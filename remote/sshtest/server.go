@@ -26,6 +26,7 @@ type Config struct {
 	Dir        string          // where SFTP starts, as a home directory; empty: no SFTP
 	NoForward  bool            // refuse to forward, as AllowTcpForwarding no
 	Version    string          // what it says it is; the library's name when empty
+	Ciphers    []string        // the only ciphers it knows; the library's when empty
 }
 
 // Server is a running server.
@@ -108,7 +109,7 @@ func (s *Server) accept() {
 }
 
 func (s *Server) serverConfig() *ssh.ServerConfig {
-	c := &ssh.ServerConfig{MaxAuthTries: s.config.MaxTries, ServerVersion: s.config.Version}
+	c := &ssh.ServerConfig{MaxAuthTries: s.config.MaxTries, ServerVersion: s.config.Version, Config: ssh.Config{Ciphers: s.config.Ciphers}}
 	for _, k := range s.config.HostKeys {
 		c.AddHostKey(k)
 	}
