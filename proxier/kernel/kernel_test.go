@@ -87,6 +87,11 @@ func flushAll() error {
 	return v.apply(changes)
 }
 
+// BenchmarkRealKernel is the whole way from an event to the kernel.
+func BenchmarkRealKernel(b *testing.B) {
+	proxiertest.Bench(b, func(t testing.TB) proxier.Kernel { return fresh(t) })
+}
+
 func giveAddresses(t testing.TB) {
 	t.Helper()
 	lo, err := netlink.LinkByName("lo")

@@ -42,8 +42,10 @@ const (
 //
 //	chain prerouting  { ct state new TUPLE @masquerade meta mark set mark | 0x4000
 //	                    ct state new daddr @service-cidrs saddr != @pod-cidrs meta mark set mark | 0x4000 }
-//	chain refuse      { daddr @service-cidrs TUPLE != @frontends reject
+//	chain refuse      { daddr @service-cidrs TUPLE != @frontends goto turn-away
 //	                    TUPLE @drop drop }
+//	chain turn-away   { meta l4proto tcp reject with tcp reset
+//	                    reject with icmpx port-unreachable }
 //	chain input       { ct state new jump refuse }
 //	chain output      { ct state new jump refuse }
 //	chain postrouting { saddr . daddr @hairpin masquerade
@@ -64,11 +66,13 @@ func chains() []chain {
 			})...)},
 		{name: "refuse", rules: append(
 			both(func(f ipFamily) []expr.Any {
-				return join(f.is(), f.destination(), f.in(proxier.SetServiceCIDRs), f.tuple(), f.notIn(proxier.SetFrontends), reject())
+				return join(f.is(), f.destination(), f.in(proxier.SetServiceCIDRs), f.tuple(), f.notIn(proxier.SetFrontends),
+					verdict(expr.VerdictGoto, "turn-away"))
 			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetDrop), verdict(expr.VerdictDrop, ""))
 			})...)},
+		{name: "turn-away", rules: [][]expr.Any{join(isTCP(), reset()), unreachable()}},
 		{name: "input", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: priorityInput,
 			rules: [][]expr.Any{join(isNew(), verdict(expr.VerdictJump, "refuse"))}},
 		{name: "output", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: priorityOutput,
@@ -183,8 +187,20 @@ func setMark(mask, flip uint32) []expr.Any {
 // otherwise race for the same translation.
 func masquerade() []expr.Any { return []expr.Any{&expr.Masq{FullyRandom: true}} }
 
-// reject answers port unreachable, to which TCP says "connection refused".
-func reject() []expr.Any {
+func isTCP() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: spareRegister},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: spareRegister, Data: []byte{unix.IPPROTO_TCP}},
+	}
+}
+
+// reset refuses a TCP connection. ICMP would do it too, but the kernel sends
+// no more than one of those per second to a client that asks often.
+func reset() []expr.Any {
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
+}
+
+func unreachable() []expr.Any {
 	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}
 }
 
