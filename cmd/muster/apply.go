@@ -152,9 +152,14 @@ func (s *session) converge(ctx context.Context, hosts, ignore []string, choose f
 	if err := s.operator.Connect(ctx, union(chosen.Hosts(), hosts)); err != nil {
 		return err
 	}
-	progress := newProgress(s.streams, chosen)
+	return s.run(ctx, chosen)
+}
+
+// run has a plan done, shows it while it happens and reports.
+func (s *session) run(ctx context.Context, p plan.Plan) error {
+	progress := newProgress(s.streams, p)
 	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}
-	report, err := runner.Run(ctx, chosen)
+	report, err := runner.Run(ctx, p)
 	progress.stop()
 	if err != nil {
 		return err

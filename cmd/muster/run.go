@@ -66,9 +66,11 @@ func newRootCommand(s streams) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", newInitCommand(s), newJoinCommand(s), newApplyCommand(s), newPhaseCommand(s), newResetCommand(s))
+	add("cluster", newInitCommand(s), newJoinCommand(s), newApplyCommand(s), newPhaseCommand(s), newSampleCommand(s), newResetCommand(s))
 	add("look", newCheckCommand(s), newPlanCommand(s), newStatusCommand(s), newKubeconfigCommand(s))
-	add("supply", newInventoryCommand(s), newBundleCommand(s), newLabCommand(s))
+	bundle := newBundleCommand(s)
+	bundle.AddCommand(newBundleExtractCommand(s))
+	add("supply", newInventoryCommand(s), bundle, newLabCommand(s))
 	root.AddCommand(newVersionCommand(s))
 	return root
 }

@@ -188,7 +188,9 @@ func unitsOf(h inventory.Host) []string {
 	return units
 }
 
-func onlyWorker(h inventory.Host) bool { return slices.Equal(h.Roles, []inventory.Role{inventory.Worker}) }
+func onlyWorker(h inventory.Host) bool {
+	return slices.Equal(h.Roles, []inventory.Role{inventory.Worker})
+}
 
 func printStatus(out io.Writer, st clusterStatus) error {
 	t := newTable(out)

@@ -32,8 +32,8 @@ func (Phase) Name() string { return "cni" }
 // About is the help text.
 func (Phase) About() string { return "run flannel and set the pod network up; nodes become Ready" }
 
-// Task is the ID of a host's pod network: after it the node is Ready.
-func Task(host string) plan.ID { return plan.Task{Host: host, Phase: "cni"}.ID() }
+// Ready is the task after which a node can run pods.
+func Ready(host string) plan.ID { return plan.Task{Host: host, Phase: "cni", Part: "ready"}.ID() }
 
 // Plan does every node.
 func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {

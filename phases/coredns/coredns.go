@@ -10,7 +10,7 @@ import (
 
 	"github.com/muster-project/muster/addons"
 	"github.com/muster-project/muster/phases"
-	"github.com/muster-project/muster/phases/kubelet"
+	"github.com/muster-project/muster/phases/cni"
 	"github.com/muster-project/muster/plan"
 	"github.com/muster-project/muster/plan/step"
 )
@@ -24,8 +24,8 @@ func (Phase) Name() string { return "coredns" }
 // About is the help text.
 func (Phase) About() string { return "run CoreDNS and wait until it answers" }
 
-// Plan applies the add-on once the nodes that its replicas are spread over are
-// there, and waits until a name resolves.
+// Plan applies the add-on once every node is Ready, and waits until a name
+// resolves.
 func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 	artifact, err := c.Artifacts.Lookup("coredns")
 	if err != nil {
@@ -57,8 +57,9 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 		Needs: []plan.ID{apply.ID()},
 	}
 	for _, h := range c.Nodes() {
-		apply.Needs = append(apply.Needs, kubelet.Task(h.Name))
-		answers.Needs = append(answers.Needs, plan.Task{Host: h.Name, Phase: "cni", Part: "ready"}.ID())
+		// The scheduler spreads over the nodes that can take pods at that
+		// moment; applied earlier, both replicas would be on the fastest.
+		apply.Needs = append(apply.Needs, cni.Ready(h.Name))
 	}
 	return []plan.Task{apply, answers}, nil
 }

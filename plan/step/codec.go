@@ -12,6 +12,7 @@ import (
 // Touches, and passes the common tests in step_test.go.
 var kinds = map[string]reflect.Type{
 	"absent":      reflect.TypeFor[Absent](),
+	"answers":     reflect.TypeFor[Answers](),
 	"authority":   reflect.TypeFor[Authority](),
 	"bootstrap":   reflect.TypeFor[Bootstrap](),
 	"certificate": reflect.TypeFor[Certificate](),

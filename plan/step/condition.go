@@ -204,6 +204,42 @@ func (r Resolves) Explain(ctx context.Context, h *Host) []string {
 	return explainUnit(ctx, h, "muster-proxier.service")
 }
 
+// Answers waits for an HTTP answer of 200.
+type Answers struct {
+	URL     string
+	Timeout time.Duration
+}
+
+func (a Answers) String() string        { return a.URL + " answers" }
+func (a Answers) Touches() []Touch      { return nil }
+func (a Answers) Within() time.Duration { return a.Timeout }
+
+// Do is never called.
+func (a Answers) Do(context.Context, *Host) error { return never(a) }
+
+// Done asks once, with two seconds' patience and a connection of its own.
+func (a Answers) Done(ctx context.Context, _ *Host) (bool, error) {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("it says %s", resp.Status)
+	}
+	return true, nil
+}
+
+// Explain looks at the proxier, which carries the question.
+func (a Answers) Explain(ctx context.Context, h *Host) []string {
+	return explainUnit(ctx, h, "muster-proxier.service")
+}
+
 // Healthy waits for a program of the host to end with success.
 type Healthy struct {
 	Argv    []string
