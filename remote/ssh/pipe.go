@@ -165,6 +165,12 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// follow reads r to its end. Errors are of no interest: r ends with its session,
+// which says how. The buffer is small because a thousand hosts each have one.
+func (t *tail) follow(r io.Reader) {
+	_, _ = io.CopyBuffer(t, r, make([]byte, 2<<10))
+}
+
 func (t *tail) bytes() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -112,7 +112,7 @@ func (c *Conn) startCommand(ctx context.Context, cmd remote.Cmd, argv []string) 
 	errDone := make(chan struct{})
 	go func() {
 		defer close(errDone)
-		_, _ = io.Copy(s.stderr, ch.stderr) // it ends with the session, which says how
+		s.stderr.follow(ch.stderr)
 	}()
 	go func() {
 		err := ch.Wait()
@@ -133,7 +133,7 @@ func (c *Conn) startSubsystem(ctx context.Context, name string) (*Session, error
 	if err != nil {
 		return nil, err
 	}
-	go func() { _, _ = io.Copy(s.stderr, ch.stderr) }()
+	go s.stderr.follow(ch.stderr)
 	go func() {
 		s.finish(s.drain(ch.stdout))
 		s.release()
