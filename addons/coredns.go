@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // CoreDNSInput is what the cluster's DNS depends on.
@@ -35,6 +36,10 @@ func CoreDNS(in CoreDNSInput) (Addon, error) {
 	var errs []error
 	if in.Image == "" || in.Version == "" || in.Domain == "" {
 		errs = append(errs, fmt.Errorf("image %q, version %q and domain %q must all be there", in.Image, in.Version, in.Domain))
+	}
+	// The domain stands in the Corefile as it is.
+	if strings.ContainsAny(in.Domain, " \t\r\n{}\"#$") {
+		errs = append(errs, fmt.Errorf("domain %q is not a DNS name", in.Domain))
 	}
 	if len(in.ClusterIPs) == 0 {
 		errs = append(errs, errors.New("no cluster IP"))

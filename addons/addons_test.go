@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package addons_test
+
+import (
+	"bytes"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+
+	"github.com/muster-project/muster/addons"
+)
+
+var update = flag.Bool("update", false, "write the golden files, and fail")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("%s written; run again without -update", path)
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s differs; got:\n%s", path, got)
+	}
+}
+
+func coreDNSInput() addons.CoreDNSInput {
+	return addons.CoreDNSInput{
+		Version: "1.15.0", Image: "muster.local/coredns:1.15.0",
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, Domain: "cluster.local",
+	}
+}
+
+func token() addons.Token {
+	return addons.Token{ID: "abcdef", Secret: "0123456789abcdef", Expires: time.Date(2026, 11, 20, 13, 0, 0, 0, time.UTC)}
+}
+
+func all(t *testing.T) []addons.Addon {
+	t.Helper()
+	var out []addons.Addon
+	add := func(a addons.Addon, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, a)
+	}
+	add(addons.BootstrapRBAC())
+	add(addons.FlannelRBAC())
+	add(addons.CoreDNS(coreDNSInput()))
+	dual := coreDNSInput()
+	dual.ClusterIPs = append(dual.ClusterIPs, netip.MustParseAddr("fd00:96::a"))
+	dual.Replicas = 3
+	a, err := addons.CoreDNS(dual)
+	a.Name = "coredns-dual"
+	add(a, err)
+	add(addons.Sample("muster.local/agnhost:1.36.3"))
+	secret, err := addons.BootstrapToken(token())
+	add(addons.Addon{Name: "token", Objects: []addons.Object{secret}}, err)
+	return out
+}
+
+func TestGoldens(t *testing.T) {
+	for _, a := range all(t) {
+		var out bytes.Buffer
+		for _, o := range a.Objects {
+			out.WriteString("---\n")
+			out.Write(o.YAML)
+		}
+		golden(t, a.Name+".yaml", out.Bytes())
+	}
+}
+
+// typed gives an empty value of the API type that the object must fit.
+func typed(t *testing.T, o addons.Object) metav1.Object {
+	t.Helper()
+	switch o.APIVersion + " " + o.Kind {
+	case "v1 ServiceAccount":
+		return &corev1.ServiceAccount{}
+	case "v1 ConfigMap":
+		return &corev1.ConfigMap{}
+	case "v1 Secret":
+		return &corev1.Secret{}
+	case "v1 Service":
+		return &corev1.Service{}
+	case "apps/v1 Deployment":
+		return &appsv1.Deployment{}
+	case "policy/v1 PodDisruptionBudget":
+		return &policyv1.PodDisruptionBudget{}
+	case "rbac.authorization.k8s.io/v1 ClusterRole":
+		return &rbacv1.ClusterRole{}
+	case "rbac.authorization.k8s.io/v1 ClusterRoleBinding":
+		return &rbacv1.ClusterRoleBinding{}
+	default:
+		t.Fatalf("%s %s: no type known to this test", o.APIVersion, o.Kind)
+		return nil
+	}
+}
+
+func TestObjectsFitTheirTypes(t *testing.T) {
+	for _, a := range all(t) {
+		seen := map[string]bool{}
+		for _, o := range a.Objects {
+			into := typed(t, o)
+			if err := yaml.UnmarshalStrict(o.YAML, into); err != nil {
+				t.Errorf("%s: %s %s: %v", a.Name, o.Kind, o.Name, err)
+			}
+			if into.GetName() != o.Name || into.GetNamespace() != o.Namespace {
+				t.Errorf("%s: %s %s/%s calls itself %s/%s", a.Name, o.Kind, o.Namespace, o.Name, into.GetNamespace(), into.GetName())
+			}
+			if id := o.Kind + o.Namespace + o.Name; seen[id] {
+				t.Errorf("%s: %s %s: twice", a.Name, o.Kind, o.Name)
+			} else {
+				seen[id] = true
+			}
+		}
+	}
+}
+
+// find decodes the only object of its type.
+func find[T metav1.Object](t *testing.T, a addons.Addon) T {
+	t.Helper()
+	for _, o := range a.Objects {
+		if into, ok := typed(t, o).(T); ok {
+			if err := yaml.UnmarshalStrict(o.YAML, into); err != nil {
+				t.Fatal(err)
+			}
+			return into
+		}
+	}
+	t.Fatalf("%s has no such object", a.Name)
+	panic("unreachable")
+}
+
+func TestCoreDNSHangsTogether(t *testing.T) {
+	a, err := addons.CoreDNS(coreDNSInput())
+	if err != nil {
+		t.Fatal(err)
+	}
+	deploy := find[*appsv1.Deployment](t, a)
+	pod := labels.Set(deploy.Spec.Template.Labels)
+	pdb := find[*policyv1.PodDisruptionBudget](t, a)
+	svc := find[*corev1.Service](t, a)
+	spread := deploy.Spec.Template.Spec.TopologySpreadConstraints[0].LabelSelector
+	for name, selector := range map[string]*metav1.LabelSelector{"deployment": deploy.Spec.Selector, "budget": pdb.Spec.Selector, "spread": spread} {
+		s, err := metav1.LabelSelectorAsSelector(selector)
+		if err != nil || !s.Matches(pod) {
+			t.Errorf("the %s does not select the pods: %v", name, err)
+		}
+	}
+	if !labels.SelectorFromSet(svc.Spec.Selector).Matches(pod) {
+		t.Error("the service does not select the pods")
+	}
+	var ports []string
+	for _, p := range deploy.Spec.Template.Spec.Containers[0].Ports {
+		ports = append(ports, p.Name)
+	}
+	for _, p := range svc.Spec.Ports {
+		if !slices.Contains(ports, p.TargetPort.StrVal) {
+			t.Errorf("service port %s leads to no port of the container", p.Name)
+		}
+	}
+	if svc.Spec.ClusterIP != "10.96.0.10" || *deploy.Spec.Replicas != 2 || pdb.Spec.MinAvailable.IntValue() != 1 {
+		t.Errorf("cluster IP %s, replicas %d, budget %v", svc.Spec.ClusterIP, *deploy.Spec.Replicas, pdb.Spec.MinAvailable)
+	}
+	corefile := find[*corev1.ConfigMap](t, a).Data["Corefile"]
+	for _, want := range []string{"kubernetes cluster.local in-addr.arpa", "pods verified", "loop", "lameduck"} {
+		if !strings.Contains(corefile, want) {
+			t.Errorf("%q is not in the Corefile", want)
+		}
+	}
+	if !reflect.DeepEqual(a.Images, []string{deploy.Spec.Template.Spec.Containers[0].Image}) || a.Version != "1.15.0" {
+		t.Errorf("the add-on says images %q, version %s", a.Images, a.Version)
+	}
+}
+
+func TestCoreDNSIsConfined(t *testing.T) {
+	a, err := addons.CoreDNS(coreDNSInput())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := find[*appsv1.Deployment](t, a).Spec.Template.Spec
+	c := pod.Containers[0].SecurityContext
+	if !*pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
+		*c.AllowPrivilegeEscalation || !*c.ReadOnlyRootFilesystem || c.Capabilities.Drop[0] != "ALL" || len(c.Capabilities.Add) != 0 {
+		t.Errorf("pod %+v, container %+v", pod.SecurityContext, c)
+	}
+	taint := corev1.Taint{Key: "node-role.kubernetes.io/control-plane", Effect: corev1.TaintEffectNoSchedule}
+	if !slices.ContainsFunc(pod.Tolerations, func(tol corev1.Toleration) bool {
+		return tol.Key == taint.Key && tol.Effect == taint.Effect
+	}) {
+		t.Error("does not run on control-plane hosts")
+	}
+}
+
+func TestInputsArriveUnharmed(t *testing.T) {
+	in := coreDNSInput()
+	in.Image = `evil": {}` + "\n---\nkind: x"
+	a, err := addons.CoreDNS(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := find[*appsv1.Deployment](t, a).Spec.Template.Spec.Containers[0].Image; got != in.Image {
+		t.Errorf("image arrived as %q", got)
+	}
+}
+
+func TestFaultyInputs(t *testing.T) {
+	if _, err := addons.CoreDNS(addons.CoreDNSInput{}); err == nil || !strings.Contains(err.Error(), "no cluster IP") {
+		t.Errorf("empty: %v", err)
+	}
+	bad := coreDNSInput()
+	bad.Domain = "x\n}\n. {\n"
+	if _, err := addons.CoreDNS(bad); err == nil || !strings.Contains(err.Error(), "domain") {
+		t.Errorf("a domain that is a Corefile: %v", err)
+	}
+	if _, err := addons.Sample(""); err == nil {
+		t.Error("a sample without an image")
+	}
+}
+
+func TestBootstrapToken(t *testing.T) {
+	secret, err := addons.BootstrapToken(token())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s corev1.Secret
+	if err := yaml.UnmarshalStrict(secret.YAML, &s); err != nil {
+		t.Fatal(err)
+	}
+	// The keys of k8s.io/cluster-bootstrap/token/api.
+	want := map[string]string{
+		"description": "lets hosts join; made by muster",
+		"token-id":    "abcdef", "token-secret": "0123456789abcdef", "expiration": "2026-11-20T13:00:00Z",
+		"usage-bootstrap-authentication": "true", "auth-extra-groups": addons.GroupBootstrappers,
+	}
+	if s.Type != corev1.SecretTypeBootstrapToken || s.Name != "bootstrap-token-abcdef" || s.Namespace != "kube-system" || !reflect.DeepEqual(s.StringData, want) {
+		t.Errorf("%+v", s)
+	}
+	for name, change := range map[string]func(*addons.Token){
+		"short ID":      func(x *addons.Token) { x.ID = "abc" },
+		"capital":       func(x *addons.Token) { x.Secret = "0123456789ABCDEF" },
+		"no expiry":     func(x *addons.Token) { x.Expires = time.Time{} },
+		"foreign group": func(x *addons.Token) { x.Groups = []string{"system:masters"} },
+	} {
+		x := token()
+		change(&x)
+		_, err := addons.BootstrapToken(x)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+			continue
+		}
+		if strings.Contains(err.Error(), x.Secret) {
+			t.Errorf("%s: the error tells the secret: %v", name, err)
+		}
+	}
+}
+
+// Bindings to roles that do not exist are accepted by the API server and do
+// nothing, so the names of built-in roles are compared with its own list
+// (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/testdata/cluster-roles.yaml
+// of Kubernetes 1.36.3).
+func TestBindingsNameRolesThatExist(t *testing.T) {
+	builtIn := []string{
+		"cluster-admin", "system:kubelet-api-admin", "system:node-bootstrapper",
+		"system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+		"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+	}
+	for _, a := range all(t) {
+		var own []string
+		for _, o := range a.Objects {
+			if o.Kind == "ClusterRole" {
+				own = append(own, o.Name)
+			}
+			if o.Kind != "ClusterRoleBinding" {
+				continue
+			}
+			var b rbacv1.ClusterRoleBinding
+			if err := yaml.UnmarshalStrict(o.YAML, &b); err != nil {
+				t.Fatal(err)
+			}
+			// Own roles come before their bindings, in apply order.
+			if !slices.Contains(builtIn, b.RoleRef.Name) && !slices.Contains(own, b.RoleRef.Name) {
+				t.Errorf("%s: %s binds %s, which nobody makes", a.Name, b.Name, b.RoleRef.Name)
+			}
+		}
+	}
+}
