@@ -130,9 +130,6 @@ func checkSpace(dir string, need uint64) error {
 // allows it.
 func place(from, to string) error {
 	err := os.Link(from, to)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
 	if errors.Is(err, unix.EXDEV) {
 		return copySparse(from, to)
 	}

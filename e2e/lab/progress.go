@@ -89,7 +89,7 @@ func runTold(ctx context.Context, say func(string), dir, what string, argv ...st
 			}
 			return err
 		case <-tick.C:
-			say(what + ": " + out.last())
+			say(strings.TrimSuffix(what+": "+out.last(), ": "))
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (t *tail) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.lines) == 0 {
-		return "no output yet"
+		return ""
 	}
 	return t.lines[len(t.lines)-1]
 }

@@ -3,24 +3,16 @@
 package lab
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
-
-// apiServerPort is where the API servers listen inside the lab.
-const apiServerPort = 6443
 
 // Up makes the lab, or what is missing of it, starts the machines that are
 // stopped, and returns when each one lets SSH in. Machines that the Spec adds
@@ -105,170 +97,6 @@ func overcommitted(machines []Machine, room uint64) string {
 		return ""
 	}
 	return fmt.Sprintf("the machines may use %d MiB together, %s has %d: one dies if they do; --memory makes them smaller", sum, umlMemory, room>>20)
-}
-
-// takeImages links kernel and root image into the lab's directory once: what a
-// machine was made with has to stay while its disk lives, whatever becomes of
-// the cache.
-func (l *Lab) takeImages(ctx context.Context, t *teller) error {
-	if _, err := os.Stat(l.dir.path(baseFile)); err == nil {
-		return nil
-	}
-	kernel, root, err := images(ctx, t)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(l.dir.path(), 0o700); err != nil {
-		return err
-	}
-	for _, from := range []string{
-		filepath.Join(kernel, kernelFile), filepath.Join(kernel, modulesFile),
-		filepath.Join(root, baseFile), // last: it tells that all are there
-	} {
-		if err := place(from, l.dir.path(filepath.Base(from))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// images gives the cache directories of kernel and root image, both made at
-// the same time if need be: one waits for processors, the other for the
-// network.
-func images(ctx context.Context, t *teller) (kernel, root string, err error) {
-	c, err := openCache()
-	if err != nil {
-		return "", "", err
-	}
-	if err := checkPackages(ctx); err != nil {
-		return "", "", err
-	}
-	version, err := packageVersion(ctx, sourcePackage)
-	if err != nil {
-		return "", "", err
-	}
-	m, err := findMirrors(ctx)
-	if err != nil {
-		return "", "", err
-	}
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error {
-		say := t.about("kernel")
-		var err error
-		kernel, err = c.get(ctx, kernelProduct(version, say), say)
-		return err
-	})
-	both.Go(func() error {
-		say := t.about("root")
-		var err error
-		root, err = c.get(ctx, rootProduct(m, say), say)
-		return err
-	})
-	return kernel, root, both.Wait()
-}
-
-// merge gives the record of a lab that has what it had before and what the
-// spec adds.
-func merge(ctx context.Context, before record, spec Spec) (record, error) {
-	after := record{Name: spec.Name, Kubernetes: spec.Kubernetes, Bare: spec.Bare, Driver: "uml", APIPort: before.APIPort}
-	cores, err := usableCores()
-	if err != nil {
-		return record{}, err
-	}
-	for _, m := range before.Machines {
-		if !slices.ContainsFunc(spec.Machines, func(w Machine) bool { return w.Name == m.Name }) {
-			return record{}, fmt.Errorf("it has a machine %s that is not asked for: ask for it too, or remove the lab first with \"muster lab down --name %s\"",
-				m.Name, spec.Name)
-		}
-	}
-	var added int
-	for _, w := range spec.Machines {
-		m, err := machineFor(before, w)
-		if err != nil {
-			return record{}, err
-		}
-		m.Spare = w.Spare || spec.Bare
-		if m.SSHPort == 0 {
-			m.Core = cores[(len(before.Machines)+added)%len(cores)]
-			added++
-		}
-		after.Machines = append(after.Machines, m)
-	}
-	slices.SortFunc(after.Machines, func(a, b machineRecord) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(after.Machines, func(a, b machineRecord) int { return a.Address.Compare(b.Address) })
-	return after, after.choosePorts(ctx)
-}
-
-// machineFor gives the machine as it was, with what may change between two
-// starts taken from the spec.
-func machineFor(before record, w Machine) (machineRecord, error) {
-	address, err := addressOf(w.Name)
-	if err != nil {
-		return machineRecord{}, err
-	}
-	m := machineRecord{Name: w.Name, Address: address}
-	for _, b := range before.Machines {
-		if b.Name == w.Name {
-			m = b
-		}
-	}
-	m.Roles, m.MemoryMiB = w.Roles, w.MemoryMiB
-	return m, nil
-}
-
-// choosePorts gives every forwarding that has none a free local port.
-func (r *record) choosePorts(ctx context.Context) error {
-	ports, err := freePorts(ctx, len(r.Machines)+1)
-	if err != nil {
-		return err
-	}
-	if r.APIPort == 0 && len(r.apiServers()) > 0 {
-		r.APIPort = ports[0]
-	}
-	for i := range r.Machines {
-		if r.Machines[i].SSHPort == 0 {
-			r.Machines[i].SSHPort = ports[i+1]
-		}
-	}
-	return nil
-}
-
-// apiServers are the addresses where API servers will listen, in order.
-func (r *record) apiServers() []string {
-	var all []string
-	for _, m := range r.Machines {
-		if slices.Contains(m.Roles, roleControlPlane) {
-			all = append(all, net.JoinHostPort(m.Address.String(), strconv.Itoa(apiServerPort)))
-		}
-	}
-	return all
-}
-
-// routes are the forwarder's, in a fixed order.
-func (r *record) routes() []route {
-	var all []route
-	for _, m := range r.Machines {
-		all = append(all, route{m.SSHPort, []string{net.JoinHostPort(m.Address.String(), "22")}})
-	}
-	if r.APIPort != 0 {
-		all = append(all, route{r.APIPort, r.apiServers()})
-	}
-	return all
-}
-
-// usableCores lists the processors that this process may run on.
-func usableCores() ([]int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("ask for the usable processors: %w", err)
-	}
-	var cores []int
-	for i := 0; len(cores) < set.Count(); i++ {
-		if set.IsSet(i) {
-			cores = append(cores, i)
-		}
-	}
-	return cores, nil
 }
 
 // writeFiles writes what the lab and each new machine has on disk. lab.json is

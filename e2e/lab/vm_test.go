@@ -61,6 +61,48 @@ func TestVM(t *testing.T) {
 	}
 }
 
+// TestVMCutShort ends Up at each of its steps: afterwards Down leaves nothing,
+// or another Up goes on.
+func TestVMCutShort(t *testing.T) {
+	self := must[string](t)(os.Executable())
+	spec := Spec{Name: vmName, Machines: Standard(1, 0, 0, 512), Forwarder: []string{self, "forward"}}
+	if err := Down(t.Context(), vmName); err != nil {
+		t.Fatal(err)
+	}
+	before := leftovers(t)
+	const events = 3 // network, waiting, up
+	for cut := range events {
+		if err := upUntil(t, spec, cut); err == nil && cut < events-1 {
+			t.Errorf("cut at event %d, but Up went through", cut)
+		}
+		if cut == 1 {
+			if _, err := Up(t.Context(), spec, nil); err != nil {
+				t.Errorf("cut at event %d: up again: %v", cut, err)
+			}
+		}
+		if err := Down(t.Context(), vmName); err != nil {
+			t.Errorf("cut at event %d: down: %v", cut, err)
+		}
+		if after := leftovers(t); !slices.Equal(after, before) {
+			t.Errorf("cut at event %d: left behind:\nbefore %q\nafter  %q", cut, before, after)
+		}
+	}
+}
+
+// upUntil cancels Up while it tells its n-th event.
+func upUntil(t *testing.T, spec Spec, n int) error {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := 0
+	_, err := Up(ctx, spec, func(Event) {
+		if seen == n {
+			cancel()
+		}
+		seen++
+	})
+	return err
+}
+
 type vm struct {
 	*testing.T
 	lab *Lab
