@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -155,6 +157,7 @@ func (a *Agent) removeNetwork(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("delete link %s: %w", name, err))
 		}
 	}
+	errs = append(errs, a.removeRoutes())
 	for _, t := range networkTables {
 		if _, err := a.Host.Exec.Run(ctx, nil, "nft", "list", "table", t[0], t[1]); err != nil {
 			continue // not there
@@ -163,6 +166,58 @@ func (a *Agent) removeNetwork(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+const subnetEnv = "/run/flannel/subnet.env"
+
+// removeRoutes takes away the routes to other hosts' pods that flannel makes
+// where hosts share a link. subnet.env says which network was the pods'.
+func (a *Agent) removeRoutes() error {
+	env, err := os.ReadFile(a.Host.Path(subnetEnv))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	networks := podNetworks(string(env))
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	var errs []error
+	for _, r := range routes {
+		if r.Dst == nil || r.Gw == nil || !within(networks, r.Dst.IP) {
+			continue
+		}
+		if err := netlink.RouteDel(&r); err != nil {
+			errs = append(errs, fmt.Errorf("delete route %s: %w", r.Dst, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// podNetworks reads FLANNEL_NETWORK and FLANNEL_IPV6_NETWORK, each a list with
+// commas (flannel's pkg/subnet WriteSubnetFile).
+func podNetworks(env string) []netip.Prefix {
+	var networks []netip.Prefix
+	for line := range strings.Lines(env) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if key != "FLANNEL_NETWORK" && key != "FLANNEL_IPV6_NETWORK" {
+			continue
+		}
+		for text := range strings.SplitSeq(value, ",") {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				networks = append(networks, p)
+			}
+		}
+	}
+	return networks
+}
+
+func within(networks []netip.Prefix, ip net.IP) bool {
+	addr, ok := netip.AddrFromSlice(ip)
+	return ok && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
 }
 
 func (a *Agent) replay(ctx context.Context, entries []Entry) error {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -155,9 +154,10 @@ func (s *Systemd) Remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	_, err = conn.DisableUnitFilesContext(ctx, []string{name}, false)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("disable %s: %w", name, err)
+	if enabled(name) {
+		if _, err := conn.DisableUnitFilesContext(ctx, []string{name}, false); err != nil {
+			return fmt.Errorf("disable %s: %w", name, err)
+		}
 	}
 	var unknown godbus.Error
 	if err := conn.ResetFailedUnitContext(ctx, name); err != nil && !errors.As(err, &unknown) {

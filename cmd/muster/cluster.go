@@ -29,11 +29,7 @@ type clusterFlags struct {
 }
 
 func (f *clusterFlags) add(cmd *cobra.Command) {
-	file := os.Getenv("MUSTER_INVENTORY")
-	if file == "" {
-		file = "muster.yaml"
-	}
-	cmd.Flags().StringVarP(&f.file, "file", "f", file, "inventory file; $MUSTER_INVENTORY names another default")
+	f.addFile(cmd)
 	cmd.Flags().StringVar(&f.bundle, "bundle", "", "bundle directory; $MUSTER_BUNDLE names another default")
 }
 

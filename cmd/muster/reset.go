@@ -68,7 +68,11 @@ func (s *session) reset(ctx context.Context) error {
 	for i, name := range s.names() {
 		all.Go(func() {
 			start := time.Now()
-			left, err := s.resetHost(ctx, name)
+			left, err := s.resetHost(ctx, name, func(line string) {
+				mu.Lock()
+				defer mu.Unlock()
+				fmt.Fprintln(s.err, line)
+			})
 			mu.Lock()
 			defer mu.Unlock()
 			errs[i] = err
@@ -86,7 +90,7 @@ func (s *session) reset(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *session) resetHost(ctx context.Context, name string) (left []string, err error) {
+func (s *session) resetHost(ctx context.Context, name string, say func(string)) (left []string, err error) {
 	conn, err := s.operator.Host(ctx, name)
 	if err != nil {
 		return nil, &operator.HostError{Host: name, Err: err}
@@ -98,6 +102,7 @@ func (s *session) resetHost(ctx context.Context, name string) (left []string, er
 			return
 		}
 		left = append(left, e.Evidence...)
+		say(fmt.Sprintf("%6.1fs  %-12s %s", e.Took.Seconds(), name, e.Text))
 	})
 	if failed != nil {
 		return nil, failed

@@ -107,7 +107,8 @@ func (s *session) nodes(ctx context.Context) (map[string]node, error) {
 	}
 	as := cluster.AsAdmin()
 	out, err := conn.Run(ctx, templates.BinDir+"/kubectl", "--server="+as.Server, "--certificate-authority="+as.CA,
-		"--client-certificate="+as.Cert, "--client-key="+as.Key, "--request-timeout=10s", "get", "nodes", "-o", "json")
+		"--client-certificate="+as.Cert, "--client-key="+as.Key, "--request-timeout=10s",
+		"--cache-dir=/run/muster/kubectl", "get", "nodes", "-o", "json")
 	if err != nil {
 		return nil, err
 	}

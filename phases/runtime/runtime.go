@@ -134,7 +134,7 @@ func service(c phases.Cluster) (step.List, error) {
 	return append(append(steps, files...), step.Unit{
 		Name:   templates.ContainerdService,
 		Inputs: []string{templates.ContainerdConfigPath, templates.BinDir + "/containerd"},
-		Leaves: []string{"/var/lib/containerd", "/run/containerd", "/opt/containerd", "/run/runc"},
+		Leaves: []string{"/var/lib/containerd", "/run/containerd", "/opt/containerd", "/run/runc", "/etc/cni"},
 	}), nil
 }
 
