@@ -26,11 +26,6 @@ import (
 // exec.Cmd.ExtraFiles begin after standard error.
 const firstListener = 3
 
-// dialWithin bounds the wait for a machine that does not answer. A machine on
-// the same bridge answers within a millisecond; one that starts to drop
-// packets has three tries of TCP.
-const dialWithin = 4 * time.Second
-
 // acceptPause is the rest after a failed accept, which would else spin.
 const acceptPause = 100 * time.Millisecond
 
@@ -172,7 +167,8 @@ func forwardAll(ctx context.Context, l net.Listener, targets []string) {
 // forwardOne connects one client, and closes it if no target accepts.
 func forwardOne(ctx context.Context, client net.Conn, targets []string) {
 	defer client.Close() //nolint:errcheck // the client has seen the end of stream
-	machine, err := dialFirst(ctx, targets)
+	var dialer net.Dialer
+	machine, err := dialFirst(ctx, dialer.DialContext, targets)
 	if err != nil {
 		return
 	}
@@ -186,19 +182,6 @@ func forwardOne(ctx context.Context, client net.Conn, targets []string) {
 	both.Go(func() { pass(machine, client) })
 	both.Go(func() { pass(client, machine) })
 	both.Wait()
-}
-
-func dialFirst(ctx context.Context, targets []string) (net.Conn, error) {
-	var errs []error
-	dialer := net.Dialer{Timeout: dialWithin}
-	for _, t := range targets {
-		conn, err := dialer.DialContext(ctx, "tcp", t)
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
 }
 
 // pass copies until the end of from and then says so to to, while the other

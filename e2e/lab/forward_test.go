@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,6 +137,59 @@ func TestForwardTakesTheFirstThatAccepts(t *testing.T) {
 	address := forwarder(t, nobody(t), says("second"), says("third"))
 	if got, err := io.ReadAll(dialTCP(t, address)); err != nil || string(got) != "second" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// With one control plane without power, every connection to the API would
+// else wait for its silence to time out.
+func TestDialPassesOverASilentTarget(t *testing.T) {
+	ended := make(chan string, 1)
+	near, far := net.Pipe()
+	defer far.Close()
+	dial := func(ctx context.Context, _, address string) (net.Conn, error) {
+		switch address {
+		case "silent":
+			<-ctx.Done()
+			ended <- address
+			return nil, ctx.Err()
+		case "refuses":
+			return nil, errors.New("refused")
+		}
+		return near, nil
+	}
+	begun := time.Now()
+	conn, err := dialFirst(t.Context(), dial, []string{"silent", "refuses", "accepts"})
+	if err != nil || conn != near {
+		t.Fatalf("got %v, %v", conn, err)
+	}
+	if took := time.Since(begun); took < dialNext || took > dialNext+time.Second {
+		t.Errorf("took %v, want about %v", took, dialNext)
+	}
+	if got := <-ended; got != "silent" {
+		t.Error("the other try was not given up")
+	}
+	if _, err := dialFirst(t.Context(), dial, []string{"refuses"}); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A target that accepts after another has is closed, not leaked.
+func TestDialClosesTheLateOne(t *testing.T) {
+	near, far := net.Pipe()
+	late, lateFar := net.Pipe()
+	defer errors.Join(near.Close(), far.Close())
+	dial := func(ctx context.Context, _, address string) (net.Conn, error) {
+		if address == "late" {
+			<-ctx.Done() // given up, but the connection was just made
+			return late, nil
+		}
+		return near, nil
+	}
+	if conn, err := dialFirst(t.Context(), dial, []string{"late", "quick"}); err != nil || conn != near {
+		t.Fatalf("got %v, %v", conn, err)
+	}
+	if _, err := lateFar.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the late connection: %v, want its end", err)
 	}
 }
 
