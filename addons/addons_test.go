@@ -68,6 +68,7 @@ func all(t *testing.T) []addons.Addon {
 	}
 	add(addons.BootstrapRBAC())
 	add(addons.FlannelRBAC())
+	add(addons.ApproverRBAC())
 	add(addons.CoreDNS(coreDNSInput()))
 	dual := coreDNSInput()
 	dual.ClusterIPs = append(dual.ClusterIPs, netip.MustParseAddr("fd00:96::a"))
@@ -112,6 +113,10 @@ func typed(t *testing.T, o addons.Object) metav1.Object {
 		return &rbacv1.ClusterRole{}
 	case "rbac.authorization.k8s.io/v1 ClusterRoleBinding":
 		return &rbacv1.ClusterRoleBinding{}
+	case "rbac.authorization.k8s.io/v1 Role":
+		return &rbacv1.Role{}
+	case "rbac.authorization.k8s.io/v1 RoleBinding":
+		return &rbacv1.RoleBinding{}
 	default:
 		t.Fatalf("%s %s: no type known to this test", o.APIVersion, o.Kind)
 		return nil
@@ -143,10 +148,7 @@ func find[T metav1.Object](t *testing.T, a addons.Addon) T {
 	t.Helper()
 	for _, o := range a.Objects {
 		if into, ok := typed(t, o).(T); ok {
-			if err := yaml.UnmarshalStrict(o.YAML, into); err != nil {
-				t.Fatal(err)
-			}
-			return into
+			return decode(t, o, into)
 		}
 	}
 	t.Fatalf("%s has no such object", a.Name)
@@ -288,22 +290,33 @@ func TestBindingsNameRolesThatExist(t *testing.T) {
 		"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
 	}
 	for _, a := range all(t) {
-		var own []string
+		own := map[string]bool{}
 		for _, o := range a.Objects {
-			if o.Kind == "ClusterRole" {
-				own = append(own, o.Name)
-			}
-			if o.Kind != "ClusterRoleBinding" {
+			var ref rbacv1.RoleRef
+			switch into := typed(t, o).(type) {
+			case *rbacv1.ClusterRole, *rbacv1.Role:
+				own[o.Kind+" "+o.Name] = true
+				continue
+			case *rbacv1.ClusterRoleBinding:
+				ref = decode(t, o, into).RoleRef
+			case *rbacv1.RoleBinding:
+				ref = decode(t, o, into).RoleRef
+			default:
 				continue
 			}
-			var b rbacv1.ClusterRoleBinding
-			if err := yaml.UnmarshalStrict(o.YAML, &b); err != nil {
-				t.Fatal(err)
-			}
 			// Own roles come before their bindings, in apply order.
-			if !slices.Contains(builtIn, b.RoleRef.Name) && !slices.Contains(own, b.RoleRef.Name) {
-				t.Errorf("%s: %s binds %s, which nobody makes", a.Name, b.Name, b.RoleRef.Name)
+			known := own[ref.Kind+" "+ref.Name] || ref.Kind == "ClusterRole" && slices.Contains(builtIn, ref.Name)
+			if !known {
+				t.Errorf("%s: %s %s binds %s, which nobody makes", a.Name, o.Kind, o.Name, ref.Name)
 			}
 		}
 	}
+}
+
+func decode[T metav1.Object](t *testing.T, o addons.Object, into T) T {
+	t.Helper()
+	if err := yaml.UnmarshalStrict(o.YAML, into); err != nil {
+		t.Fatalf("%s %s: %v", o.Kind, o.Name, err)
+	}
+	return into
 }

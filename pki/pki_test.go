@@ -70,7 +70,7 @@ func catalogue() []pki.Request {
 		pki.APIServerKubeletClient(), pki.APIServerEtcdClient(), pki.FrontProxyClient(),
 		pki.ControllerManager(), pki.Scheduler(), pki.Admin("kubernetes-admin"), pki.SuperAdmin(),
 		pki.EtcdServer("cp-1", addrs("10.0.0.11")...), pki.EtcdPeer("cp-1", addrs("10.0.0.11")...), pki.EtcdHealthClient(),
-		pki.Proxier("w-1"), pki.Flannel("w-1"),
+		pki.Proxier("w-1"), pki.Flannel("w-1"), pki.Approver(),
 	}
 }
 

@@ -124,7 +124,11 @@ func (c KubeletConfig) Render() ([]byte, error) {
 	})
 }
 
-// Logind lets the kubelet delay a shutdown for ShutdownGracePeriod.
+// Logind lets the kubelet delay a shutdown for ShutdownGracePeriod, where
+// logind's own limit is 5 seconds. A kubelet that finds less writes the file
+// itself, so these are its bytes exactly (pkg/kubelet/nodeshutdown/systemd,
+// OverrideInhibitDelay): whoever came first, the file is right, and it is in
+// the plan, so that a reset removes it.
 type Logind struct{}
 
 // Render gives the file for LogindPath.

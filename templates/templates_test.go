@@ -87,15 +87,16 @@ func outputs() map[string]renderer {
 		"kubeconfig-token.yaml": templates.Kubeconfig{
 			Cluster: "demo", Server: "https://10.0.0.11:6443", CAFile: "/etc/kubernetes/pki/ca.crt", User: "bootstrap", Token: "abcdef.0123456789abcdef",
 		},
-		"flanneld.service":       templates.FlanneldUnit{Node: "w-1", Address: addr("10.0.0.21")},
-		"flannel.json":           templates.FlannelNetConf{Networks: prefixes("10.244.0.0/16")},
-		"flannel-dual.json":      templates.FlannelNetConf{Networks: prefixes("10.244.0.0/16", "fd00:244::/56")},
-		"cni.conflist":           templates.CNIConflist{Subnets: prefixes("10.244.1.1/24"), MTU: 1450},
-		"muster-proxier.service": templates.ProxierUnit{NodeIP: addr("10.0.0.21")},
-		"proxier.yaml":           templates.ProxierConfig{Node: "w-1", PodCIDRs: prefixes("10.244.0.0/16")},
-		"sysctl.conf":            templates.Sysctl{IPv6: true},
-		"modules.conf":           templates.Modules{},
-		"sysusers.conf":          templates.Sysusers{},
+		"flanneld.service":        templates.FlanneldUnit{Node: "w-1", Address: addr("10.0.0.21")},
+		"flannel.json":            templates.FlannelNetConf{Networks: prefixes("10.244.0.0/16")},
+		"flannel-dual.json":       templates.FlannelNetConf{Networks: prefixes("10.244.0.0/16", "fd00:244::/56")},
+		"cni.conflist":            templates.CNIConflist{Subnets: prefixes("10.244.1.1/24"), MTU: 1450},
+		"muster-approver.service": templates.ApproverUnit{Server: "https://10.0.0.11:6443"},
+		"muster-proxier.service":  templates.ProxierUnit{NodeIP: addr("10.0.0.21")},
+		"proxier.yaml":            templates.ProxierConfig{Node: "w-1", PodCIDRs: prefixes("10.244.0.0/16")},
+		"sysctl.conf":             templates.Sysctl{IPv6: true},
+		"modules.conf":            templates.Modules{},
+		"sysusers.conf":           templates.Sysusers{},
 	}
 }
 
@@ -128,6 +129,7 @@ func TestEmptyInputsAreFaults(t *testing.T) {
 		"flanneld":    {templates.FlanneldUnit{}, []string{"Node", "Address"}},
 		"flannel":     {templates.FlannelNetConf{}, []string{"Networks"}},
 		"cni":         {templates.CNIConflist{}, []string{"Subnets"}},
+		"approver":    {templates.ApproverUnit{}, []string{"Server"}},
 		"proxier":     {templates.ProxierUnit{}, []string{"NodeIP"}},
 		"proxier.yml": {templates.ProxierConfig{}, []string{"Node", "PodCIDRs"}},
 		"line break":  {templates.KubeletUnit{Node: "a\nExecStartPre=evil", NodeIPs: []netip.Addr{addr("10.0.0.1")}}, []string{"line break"}},
