@@ -38,21 +38,23 @@ func Open(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	artifacts, err := readIndex(dir, raw)
+	artifacts, err := readIndex(raw, func(blob string) ([]byte, error) { return os.ReadFile(blobPath(dir, blob)) })
 	if err != nil {
 		return nil, fmt.Errorf("open bundle %s: %w", dir, err)
 	}
 	return &Bundle{dir: dir, artifacts: artifacts, index: sum(raw)}, nil
 }
 
-func readIndex(dir string, raw []byte) ([]Artifact, error) {
+// readIndex returns what an index says, with the manifests that read gives by
+// their digests.
+func readIndex(raw []byte, read func(blob string) ([]byte, error)) ([]Artifact, error) {
 	manifests, err := decodeIndex(raw)
 	if err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
 	var artifacts []Artifact
 	for _, d := range manifests {
-		a, err := readManifest(dir, d)
+		a, err := readManifest(d, read)
 		if err != nil {
 			return nil, err
 		}
@@ -68,8 +70,8 @@ func readIndex(dir string, raw []byte) ([]Artifact, error) {
 	return artifacts, nil
 }
 
-func readManifest(dir string, d v1.Descriptor) (Artifact, error) {
-	raw, err := os.ReadFile(blobPath(dir, d.Digest.Hex))
+func readManifest(d v1.Descriptor, read func(blob string) ([]byte, error)) (Artifact, error) {
+	raw, err := read(d.Digest.Hex)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("manifest of %q: %w", d.Annotations[keyName], err)
 	}

@@ -3,11 +3,8 @@
 package bundle_test
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,45 +70,4 @@ func TestEncodeRefuses(t *testing.T) {
 			t.Errorf("want an error with %q, got %v", want, err)
 		}
 	}
-}
-
-// FuzzOpen feeds a reader any index and any manifest. What it accepts it has
-// understood completely: it renders to the same bytes.
-func FuzzOpen(f *testing.F) {
-	for _, name := range []string{"manifest-kubernetes", "manifest-coredns", "manifest-cni-plugins"} {
-		manifest, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		a, err := bundle.DecodeManifest(manifest)
-		if err != nil {
-			f.Fatal(err)
-		}
-		index, err := bundle.EncodeIndex([]bundle.Artifact{a})
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(index, manifest)
-	}
-	f.Add([]byte(`{"manifests":[{"digest":"sha256:"}]}`), []byte(`{"layers":[{"annotations":{}}]}`))
-	f.Fuzz(func(t *testing.T, index, manifest []byte) {
-		if a, err := bundle.DecodeManifest(manifest); err == nil {
-			again, err := bundle.EncodeManifest(a)
-			if err != nil || !bytes.Equal(again, manifest) {
-				t.Errorf("accepted, and renders as\n%s (%v)", again, err)
-			}
-		}
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "index.json"), index, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		b, err := bundle.Open(dir)
-		if err != nil {
-			return
-		}
-		again, err := bundle.EncodeIndex(b.Artifacts())
-		if err != nil || !bytes.Equal(again, index) {
-			t.Errorf("accepted, and renders as\n%s (%v)", again, err)
-		}
-	})
 }
