@@ -5,8 +5,9 @@
 //
 // The two byte streams carry a yamux session, so both sides can open calls at
 // any time. A call is one yamux stream: one JSON request, then either one JSON
-// answer, or JSON events until the last one, or raw bytes. Closing the session
-// ends every call: muster-node has no life of its own beyond it.
+// answer, or JSON events until the last one, or bytes in chunks with a last
+// answer that says whether they are all. Closing the session ends every call:
+// muster-node has no life of its own beyond it.
 package protocol
 
 import (
@@ -25,7 +26,7 @@ import (
 
 // Version changes whenever the two programs would no longer understand each
 // other. They are shipped together, so it is compared for equality only.
-const Version = 1
+const Version = 2
 
 // Op names a call.
 type Op string
@@ -46,7 +47,7 @@ const (
 	OpSign      Op = "sign"      // Request.Certificate, Data (CSR) -> Data
 	OpAuthority Op = "authority" // Request.Name -> Data
 	OpToken     Op = "token"     // Request.Name, As -> Data
-	OpBlob      Op = "blob"      // Request.Name (hex SHA-256) -> Ack, then raw bytes
+	OpBlob      Op = "blob"      // Request.Name (hex SHA-256) -> Ack, then bytes
 )
 
 // Request opens a call; which fields count is said beside each Op.
@@ -172,57 +173,31 @@ func Stream[T any](ctx context.Context, s *Session, r Request, each func(T)) err
 	}
 }
 
-// Bytes makes a call that answers with raw bytes after an Ack.
-func Bytes(ctx context.Context, s *Session, r Request) (io.ReadCloser, error) {
-	stream, stop, err := s.open(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	dec := json.NewDecoder(stream)
-	if _, err := receive(ctx, dec, &Ack{}); err != nil {
-		stop()
-		return nil, err
-	}
-	// The decoder has read ahead; json.Encoder ended the Ack with a newline.
-	rest := io.MultiReader(dec.Buffered(), stream)
-	if _, err := io.ReadFull(rest, make([]byte, 1)); err != nil {
-		stop()
-		return nil, err
-	}
-	return &body{rest, stop}, nil
-}
-
-type body struct {
-	io.Reader
-	stop func()
-}
-
-func (b *body) Close() error { b.stop(); return nil }
-
 func (s *Session) open(ctx context.Context, r Request) (*yamux.Stream, func(), error) {
 	stream, err := s.mux.OpenStream()
 	if err != nil {
 		return nil, nil, fmt.Errorf("the connection is gone: %w", err)
 	}
-	release := context.AfterFunc(ctx, func() { stream.Close() })
+	release := context.AfterFunc(ctx, func() { hangUp(stream) })
 	stop := func() { release(); stream.Close() }
 	if err := json.NewEncoder(stream).Encode(r); err != nil {
 		stop()
-		return nil, nil, fmt.Errorf("the connection is gone: %w", err)
+		return nil, nil, brokenOff(ctx, err)
 	}
 	return stream, stop, nil
+}
+
+// hangUp ends what either side of the call waits for. Close alone would only
+// tell the other side, and wait for it to agree.
+func hangUp(stream *yamux.Stream) {
+	_ = stream.SetDeadline(time.Unix(1, 0))
+	_ = stream.Close()
 }
 
 func receive(ctx context.Context, dec *json.Decoder, into any) (more bool, err error) {
 	var e envelope
 	if err := dec.Decode(&e); err != nil {
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return false, fmt.Errorf("the connection broke off: %w", err)
+		return false, brokenOff(ctx, err)
 	}
 	if e.Error != "" {
 		return false, &RemoteError{e.Error}
@@ -231,4 +206,16 @@ func receive(ctx context.Context, dec *json.Decoder, into any) (more bool, err e
 		return e.More, nil
 	}
 	return e.More, json.Unmarshal(e.Value, into)
+}
+
+// brokenOff says why a call got no further: the caller's own wish, or the
+// connection. The end of a stream is never the end of an answer.
+func brokenOff(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("the connection broke off: %w", err)
 }

@@ -44,15 +44,6 @@ func (w *Writer) send(v any, more bool) error {
 	return w.enc.Encode(envelope{Value: data, More: more})
 }
 
-// Bytes sends an Ack and then r to its end.
-func (w *Writer) Bytes(r io.Reader) error {
-	if err := w.Value(Ack{}); err != nil {
-		return err
-	}
-	_, err := io.Copy(w.stream, r)
-	return err
-}
-
 // Serve answers calls with h until the session ends, then waits for the calls
 // in flight, whose contexts it has cancelled.
 func (s *Session) Serve(ctx context.Context, h Handler) {
@@ -82,9 +73,10 @@ func answer(ctx context.Context, stream *yamux.Stream, h Handler) {
 		_ = w.enc.Encode(envelope{Error: fmt.Sprintf("request not understood: %v", err)})
 		return
 	}
-	// The caller sends nothing more: the next read ends when it hangs up.
+	// The caller sends no more than the newline that ends its request: reading
+	// on ends when it hangs up.
 	go func() {
-		_, _ = stream.Read(make([]byte, 1))
+		_, _ = io.Copy(io.Discard, stream)
 		cancel()
 	}()
 	err := h.Handle(ctx, r, w)
