@@ -54,7 +54,7 @@ func Everything(have, want State) Touched {
 // with the first, and if all nodes agreed on which that is, it would get the
 // first connection of each of them.
 func Diff(have, want State, touched Touched, spread uint32) Plan {
-	var p Plan
+	p := Plan{Servers: make([]ServerChange, 0, expected(have, want, touched))}
 	for _, r := range slices.SortedFunc(maps.Keys(touched.Routes), comparePrefix) {
 		p.route(r, have, want)
 	}
@@ -74,6 +74,18 @@ func Diff(have, want State, touched Touched, spread uint32) Plan {
 	// interval sets refuse both at once.
 	slices.SortStableFunc(p.Before, deletionsFirst)
 	return p
+}
+
+// expected is how many changes of servers there may be, so that a cold start
+// does not copy a growing list over and over.
+func expected(have, want State, touched Touched) int {
+	n := 0
+	for f := range touched.Frontends {
+		if _, there := have.Servers[f]; !there {
+			n += 1 + len(want.Servers[f].Dests)
+		}
+	}
+	return n
 }
 
 func (p *Plan) route(prefix netip.Prefix, have, want State) {

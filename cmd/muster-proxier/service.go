@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,8 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	health, metrics, inbox := newHealth(time.Now), newMetrics(), proxier.NewInbox()
+	// Whoever starts after this program may count on Services.
+	ready := sync.OnceFunc(s.notify.ready)
 	p := &proxier.Proxier{
 		Kernel: s.kernel,
 		Model:  proxier.NewModel(s.config.Config),
@@ -43,6 +46,9 @@ func (s *service) run(ctx context.Context) error {
 			health.report(r)
 			metrics.report(r)
 			s.logReport(r)
+			if r.Full && r.Err == nil {
+				ready()
+			}
 		},
 		Timing: proxier.Timing{Heartbeat: s.notify.heartbeat()},
 		Alive: func() {
@@ -66,7 +72,6 @@ func (s *service) run(ctx context.Context) error {
 		p.Run(ctx)
 		return nil
 	})
-	s.notify.ready()
 	s.log.Info("started", "version", version(), "node", s.config.Node, "scheduler", s.config.Scheduler)
 	return work.Wait()
 }

@@ -122,6 +122,7 @@ func (s sysctls) restore() error {
 	if err := os.Remove(s.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget the old settings: %w", err)
 	}
+	os.Remove(filepath.Dir(s.file)) // stays if somebody else keeps things there
 	return nil
 }
 

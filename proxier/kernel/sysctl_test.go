@@ -47,8 +47,8 @@ func TestSysctls(t *testing.T) {
 					t.Errorf("restored to %q, want %q", got, c.want)
 				}
 			}
-			if _, err := os.Stat(s.file); err == nil {
-				t.Error("the state file is still there")
+			if _, err := os.Stat(filepath.Dir(s.file)); err == nil {
+				t.Error("the state directory is still there")
 			}
 		})
 	}
