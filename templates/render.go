@@ -5,13 +5,14 @@ package templates
 import (
 	"bytes"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path"
 	"strings"
 	"text/template"
+	"unicode"
+	"unicode/utf8"
 )
 
 //go:embed files/*.tmpl
@@ -33,27 +34,41 @@ func render[T any](name string, in T) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// quote writes a string that JSON, YAML and TOML all read back as itself: a
-// JSON string is a YAML double-quoted scalar and a TOML basic string.
+// quote writes a string that YAML and TOML both read back as itself. Their
+// double-quoted strings share these escapes, and whatever is not plain ASCII is
+// escaped: YAML folds some Unicode line breaks and refuses other characters.
 func quote(s string) (string, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		return "", err
+	if !utf8.ValidString(s) {
+		return "", fmt.Errorf("value %q: not UTF-8", s)
 	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case ' ' <= r && r <= '~':
+			b.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String(), nil
 }
 
 // systemdArg writes one word of an Exec line so that systemd passes it on
 // unchanged: quotes, backslashes, $ (variables) and % (specifiers) have a
 // meaning of their own (systemd.service(5), COMMAND LINES).
 func systemdArg(s string) (string, error) {
-	if strings.ContainsAny(s, "\n\r\x00") {
-		return "", fmt.Errorf("argument %q: a line break or NUL cannot stand in a unit file", s)
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return "", fmt.Errorf("argument %q: a line break, another control character or what is not UTF-8 cannot stand in a unit file", s)
 	}
 	s = strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
-	if s != "" && !strings.ContainsAny(s, " \t\"'\\;") {
+	if s != "" && !strings.ContainsAny(s, " \"'\\;") {
 		return s, nil
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, nil
