@@ -65,8 +65,8 @@ func (c Cluster) Server() string {
 	return "https://" + netip.AddrPortFrom(c.ControlPlane().Address, APIPort).String()
 }
 
-// ServiceIP is the nth address of the first service CIDR, or of the family of
-// each, for Services with a fixed address: 1 is kubernetes, 10 is kube-dns.
+// ServiceIP gives the nth address of each service CIDR, in their order, for
+// Services with a fixed address: 1 is kubernetes, 10 is kube-dns.
 func (c Cluster) ServiceIP(n int) ([]netip.Addr, error) {
 	var all []netip.Addr
 	for _, cidr := range c.Network.Services {

@@ -8,6 +8,8 @@
 package cert
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/muster-project/muster/inventory"
@@ -115,9 +117,13 @@ func controlPlane(c phases.Cluster, h inventory.Host) (step.List, error) {
 	if err != nil {
 		return nil, err
 	}
+	endpoint, err := endpointHost(c)
+	if err != nil {
+		return nil, err
+	}
 	names := append(pki.APIServerNames(c.Network.Domain), h.Name)
 	ips = append(ips, h.Address)
-	for _, extra := range append([]string{endpointHost(c)}, c.API.Names...) {
+	for _, extra := range append([]string{endpoint}, c.API.Names...) {
 		if ip, err := netip.ParseAddr(extra); err == nil {
 			ips = append(ips, ip)
 		} else {
@@ -135,19 +141,10 @@ func controlPlane(c phases.Cluster, h inventory.Host) (step.List, error) {
 }
 
 // endpointHost is where operators reach the API, without its port.
-func endpointHost(c phases.Cluster) string {
-	if ap, err := netip.ParseAddrPort(c.API.Endpoint); err == nil {
-		return ap.Addr().String()
+func endpointHost(c phases.Cluster) (string, error) {
+	host, _, err := net.SplitHostPort(c.API.Endpoint)
+	if err != nil {
+		return "", fmt.Errorf("the inventory's api.endpoint: %w", err)
 	}
-	host, _, _ := cutLast(c.API.Endpoint, ':')
-	return host
-}
-
-func cutLast(s string, sep byte) (before, after string, found bool) {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == sep {
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
+	return host, nil
 }

@@ -3,7 +3,8 @@
 // Package cni plans the pod network: flannel as a unit on every node, which is
 // there before any pod is, and the plugins that the runtime calls.
 //
-// On hosts it owns flanneld.service, /opt/cni, /etc/cni/net.d and the links
+// On hosts it owns flanneld.service, /etc/muster/flannel.json, /opt/cni,
+// /etc/cni/net.d, /var/lib/cni, /run/flannel, /run/muster-cni and the links
 // flannel.1 and cni0.
 package cni
 

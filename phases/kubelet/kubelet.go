@@ -4,8 +4,9 @@
 // token, rotates its client certificate, and gets serving certificates that
 // the cluster signed.
 //
-// On hosts it owns kubelet.service, /var/lib/kubelet, /etc/kubernetes/kubelet.conf
-// and the pods' logs.
+// On hosts it owns kubelet.service, /var/lib/kubelet, /etc/kubernetes/kubelet.conf,
+// /etc/systemd/logind.conf.d/99-kubelet.conf, /usr/libexec/kubernetes, and the
+// pods' logs in /var/log/pods and /var/log/containers.
 package kubelet
 
 import (

@@ -3,8 +3,9 @@
 // Package proxier plans the service proxy of every node. kube-proxy is not
 // installed.
 //
-// On hosts it owns muster-proxier.service and its configuration; what the
-// service puts into the kernel it takes away itself with --cleanup.
+// On hosts it owns muster-proxier.service, /etc/muster/proxier.yaml,
+// /etc/kubernetes/proxier.conf, /var/lib/muster-proxier and /run/muster-proxier;
+// what the service puts into the kernel it takes away itself with --cleanup.
 package proxier
 
 import (

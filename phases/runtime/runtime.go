@@ -4,7 +4,9 @@
 // containerd with runc and the stock shim, and the images that no registry has.
 //
 // On hosts it owns containerd.service, /etc/containerd, /var/lib/containerd,
-// the sysctl.d and modules-load.d files and what they set.
+// /run/containerd, /opt/containerd, /run/runc, /etc/cni, which containerd
+// watches, and /etc/sysctl.d/90-muster.conf and /etc/modules-load.d/muster.conf
+// with what they set.
 package runtime
 
 import (
@@ -25,8 +27,10 @@ func (Phase) Name() string { return "runtime" }
 // About is the help text.
 func (Phase) About() string { return "prepare the kernel, run containerd, import the cluster's images" }
 
-// Task is the ID of a host's running runtime, Images of its imported images.
-func Task(host string) plan.ID   { return plan.Task{Host: host, Phase: "runtime"}.ID() }
+// Task is the ID of a host's running runtime.
+func Task(host string) plan.ID { return plan.Task{Host: host, Phase: "runtime"}.ID() }
+
+// Images is the ID of a host's imported images.
 func Images(host string) plan.ID { return plan.Task{Host: host, Phase: "runtime", Part: "images"}.ID() }
 
 // Plan does every node.
