@@ -40,6 +40,7 @@ func TestChoose(t *testing.T) {
 		{"node hints for elsewhere: zone hints", []string{"1 there ready node-there zone-a", "2 there ready node-other zone-b"}, "1", "", true},
 		{"node hints before zone hints", []string{"1 there ready node-here zone-b", "2 there ready node-other zone-a"}, "1", "", true},
 		{"one endpoint without a node hint", []string{"1 there ready node-here zone-b", "2 there ready zone-a"}, "2", "", true},
+		{"one endpoint without a node hint, first", []string{"1 there ready zone-a", "2 there ready node-here zone-b"}, "1", "", true},
 		{"fallback knows no topology", []string{"1 there leaving zone-b", "2 there leaving zone-a"}, "1 2", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

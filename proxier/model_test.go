@@ -102,6 +102,17 @@ set pod-cidrs ::/0
 set service-cidrs 10.96.0.0/16
 server 10.96.0.7:80/tcp rr
 server 192.0.2.1:30080/tcp rr`},
+		{"both policies Local and no endpoint anywhere: refused, not dropped", func(m *proxier.Model) {
+			s := web("10.96.0.7")
+			s.InternalLocal, s.ExternalLocal, s.Ports[0].NodePort = true, true, 0
+			m.SetService(s)
+		}, `route 10.96.0.0/16 src 192.0.2.1
+set frontends 10.96.0.7:80/tcp
+set owned 10.96.0.7:80/tcp
+set pod-cidrs 0.0.0.0/0
+set pod-cidrs ::/0
+set service-cidrs 10.96.0.0/16
+server 10.96.0.7:80/tcp rr`},
 		{"affinity, and an address outside every CIDR", func(m *proxier.Model) {
 			s := web("10.200.0.7")
 			s.Affinity, s.Ports[0].NodePort = 3*time.Hour, 0

@@ -27,7 +27,8 @@ func (m *Model) Update() Touched {
 	return touched
 }
 
-// rebase follows the ServiceCIDRs and the node's addresses.
+// rebase follows the ServiceCIDRs and the node's addresses. Holding a prefix
+// again also brings its route up to date; Services do the same for theirs.
 func (m *Model) rebase() {
 	var all []netip.Prefix
 	for _, prefixes := range m.cidrs {
@@ -41,9 +42,6 @@ func (m *Model) rebase() {
 		m.releasePrefix(p)
 	}
 	m.base = base
-	for p := range m.prefixes {
-		m.route(p)
-	}
 }
 
 // remake recomputes what one Service holds. The new is held before the old is
