@@ -1,0 +1,78 @@
+# The two commands of the README are up and test; help lists the rest.
+SHELL := bash
+GO ?= go
+BIN := bin
+CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/muster
+LAB ?= demo
+INVENTORY = $(if $(XDG_STATE_HOME),$(XDG_STATE_HOME),$(HOME)/.local/state)/muster/lab/$(LAB)/inventory.yaml
+GOLANGCI := $(CACHE)/tools/golangci-lint-2.15.0
+
+export MUSTER_INVENTORY = $(INVENTORY)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: up
+up: tools $(BIN)/muster ## a cluster of three virtual machines on this computer
+	$(BIN)/muster lab up --name $(LAB)
+	$(BIN)/muster bundle build
+	$(BIN)/muster bundle extract kubectl --to $(BIN)
+	$(BIN)/muster init --use
+	$(BIN)/muster sample
+	@echo
+	$(BIN)/kubectl --context $(LAB) get nodes -o wide
+	@printf '%s\n' '' 'The cluster is yours. Try:' \
+	  '  $(BIN)/kubectl --context $(LAB) get pods -A -o wide' \
+	  '  $(BIN)/muster lab ssh --name $(LAB) w-1 -- curl -s http://10.77.0.11:30080/hostname' \
+	  '  MUSTER_INVENTORY=$(INVENTORY) $(BIN)/muster status' \
+	  '  make down'
+
+.PHONY: down
+down: $(BIN)/muster ## remove the machines of make up
+	$(BIN)/muster lab down --name $(LAB)
+
+.PHONY: test
+test: tools unit kernel e2e ## everything: unit, real kernel, virtual machines
+
+.PHONY: unit
+unit: tools ## tests that need no machine
+	$(GO) vet ./...
+	$(GO) test ./...
+
+.PHONY: race
+race: tools ## the same with the race detector
+	$(GO) test -race ./agent/... ./operator/... ./plan/... ./proxier/... ./remote/... ./facts/... ./kubeconfig/...
+
+.PHONY: e2e
+e2e: tools $(BIN)/muster ## the life of a cluster on virtual machines
+	$(BIN)/muster bundle build
+	$(GO) test -tags vm -count 1 -timeout 40m ./e2e/...
+
+.PHONY: bench
+bench: tools $(BIN)/muster ## the numbers of docs/benchmarks.md
+	$(BIN)/muster bundle build --group core,test,peer
+	e2e/bench/install.sh
+
+.PHONY: lint
+lint: $(GOLANGCI) ## the linter, with .golangci.yml
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	mkdir -p $(@D)
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv $(@D)/golangci-lint $@
+
+.PHONY: $(BIN)/muster
+$(BIN)/muster:
+	$(GO) build -trimpath -o $@ ./cmd/muster
+
+# Debian packages that building the bundle and the lab needs: their names are
+# kept beside the code that needs them.
+.PHONY: tools
+tools:
+	@missing=; for p in $$($(GO) run ./internal/prerequisites) git openssh-client; do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
