@@ -114,7 +114,7 @@ func medianOffset(all map[string]facts.Host) time.Duration {
 // Room that an install takes and leaves for the first days, in MiB, and the
 // memory that the parts use when idle with as much again.
 const (
-	minMemoryControlPlane = 1500
+	minMemoryControlPlane = 1200
 	minMemoryWorker       = 700
 	minDiskOpt            = 1024
 	minDiskVar            = 2048
@@ -150,7 +150,7 @@ var checks = []check{
 	},
 		"no swap", "swapoff -a, and remove it from /etc/fstab"},
 	{"memory", Error, littleMemory,
-		"1500 MiB on control-plane hosts, 700 MiB on workers", "give the host more memory"},
+		"1200 MiB on control-plane hosts, 700 MiB on workers", "give the host more memory"},
 	{"disk", Error, littleDisk,
 		"1024 MiB free in /opt, 2048 MiB in /var/lib", "free some room"},
 	{"ports", Error, takenPorts,
