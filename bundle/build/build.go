@@ -134,10 +134,6 @@ func (b builder) prepare(ctx context.Context, recipes []recipe) ([]job, error) {
 	var toMake []recipe
 	for _, r := range recipes {
 		key, err := r.key(ctx, b.workshop)
-		if gone := (absent{}); errors.As(err, &gone) && len(b.options.Only) == 0 {
-			b.options.Progress(Event{Artifact: r.name, Version: r.version, Stage: Skipped, Reason: gone.Error()})
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}

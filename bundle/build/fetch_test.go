@@ -240,16 +240,21 @@ func TestFromGoesOnAfterACut(t *testing.T) {
 	}
 }
 
-// What is whole already is not refused because there is nothing more to send.
+// What is whole already is not refused because there is nothing more to send,
+// and of what is too long nothing stays.
 func TestFromGoesOnAfterTheLastByte(t *testing.T) {
-	y, s := newYard(t), newSite(t)
-	y.options.From = s.serve(t)
-	raw := s.files["v1/bin/kubelet"]
-	part := filepath.Join(downloads(y.options.Cache), sha(raw)+".part")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(part), 0o755), os.WriteFile(part, raw, 0o644)); err != nil {
-		t.Fatal(err)
+	for name, more := range map[string]string{"whole": "", "too long": "something else"} {
+		y, s := newYard(t), newSite(t)
+		y.options.From = s.serve(t)
+		raw := s.files["v1/bin/kubelet"]
+		part := filepath.Join(downloads(y.options.Cache), sha(raw)+".part")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(part), 0o755), os.WriteFile(part, append(raw[:len(raw):len(raw)], more...), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := y.build(t, []recipe{released()}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	y.mustBuild(t, []recipe{released()})
 }
 
 func TestFromEndsWithItsContext(t *testing.T) {

@@ -132,9 +132,6 @@ func hashTree(ctx context.Context, w *workshop, g goBuild, h io.Writer) error {
 	args := []string{"list", "-deps", "-tags=" + strings.Join(g.tags, ","),
 		"-json=Dir,ImportPath,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,EmbedFiles", "--"}
 	for _, p := range g.programs {
-		if _, err := os.Stat(filepath.Join(w.source, p.pkg, "main.go")); errors.Is(err, fs.ErrNotExist) {
-			return absent{p.pkg}
-		}
 		args = append(args, p.pkg)
 	}
 	out, err := w.output(ctx, w.goEnv(g.static), w.source, "go", args...)

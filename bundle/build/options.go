@@ -57,7 +57,6 @@ const (
 	Making   Stage = "making"   // told again now and then: some take minutes
 	Made     Stage = "made"     // made, and now in the cache
 	Cached   Stage = "cached"   // nothing it is made from has changed
-	Skipped  Stage = "skipped"  // Reason says why
 	Repaired Stage = "repaired" // the old bundle was unusable; Reason says why
 )
 

@@ -45,11 +45,6 @@ type maker interface {
 	toolchain(w *workshop) string
 }
 
-// absent is the error of inputs for something that is not in this source tree.
-type absent struct{ what string }
-
-func (a absent) Error() string { return a.what + " is not in this source tree" }
-
 // kind is what the artifact of r is.
 func (r recipe) kind() bundle.Kind {
 	if r.image != nil {

@@ -157,14 +157,14 @@ func TestBundleBuildRefuses(t *testing.T) {
 func TestEventLine(t *testing.T) {
 	e := build.Event{Artifact: "runc", Version: "1.5.2", Elapsed: 1500 * time.Millisecond, Size: 9_300_000, BlobSize: 832}
 	for stage, want := range map[build.Stage]string{
-		build.Making:  "runc 1.5.2: building (1.5s)",
-		build.Made:    "runc 1.5.2: built in 1.5s, 832 B stored, 9.3 MB unpacked",
-		build.Cached:  "runc 1.5.2: from the cache, 832 B stored, 9.3 MB unpacked",
-		build.Waiting: "runc 1.5.2: waiting, another process builds it",
-		build.Skipped: "runc 1.5.2: skipped, because",
+		build.Making:   "runc 1.5.2: building (1.5s)",
+		build.Made:     "runc 1.5.2: built in 1.5s, 832 B stored, 9.3 MB unpacked",
+		build.Cached:   "runc 1.5.2: from the cache, 832 B stored, 9.3 MB unpacked",
+		build.Waiting:  "runc 1.5.2: waiting, another process builds it",
+		build.Repaired: "runc 1.5.2: repaired, because",
 	} {
 		e.Stage, e.Reason = stage, ""
-		if stage == build.Skipped {
+		if stage == build.Repaired {
 			e.Reason = "because"
 		}
 		if got := eventLine(e); got != want {
