@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -61,7 +62,23 @@ func newCheckCommand(s streams) *cobra.Command {
 }
 
 func addOutput(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
+	*output = "text"
+	cmd.Flags().VarP((*outputFormat)(output), "output", "o", "text or json")
+}
+
+// outputFormat is a flag's value that is text or json.
+type outputFormat string
+
+func (f *outputFormat) String() string { return string(*f) }
+func (f *outputFormat) Type() string   { return "format" }
+
+// Set takes what the person wrote.
+func (f *outputFormat) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("there are text and json")
+	}
+	*f = outputFormat(s)
+	return nil
 }
 
 func report(out io.Writer, format string, hosts int, findings []preflight.Finding) error {

@@ -21,7 +21,7 @@ const (
 	exitError       = 1 // anything without a code of its own
 	exitPreflight   = 2 // hosts are not fit
 	exitInventory   = 3 // the inventory file has faults
-	exitUnreachable = 4 // a host could not be reached or entered
+	exitUnreachable = 4 // a host could not be reached or entered, or was lost
 	exitStep        = 5 // a step on a host failed
 	exitInterrupted = 130
 )
@@ -72,7 +72,40 @@ func newRootCommand(s streams) *cobra.Command {
 	bundle.AddCommand(newBundleExtractCommand(s))
 	add("supply", newInventoryCommand(s), bundle, newLabCommand(s))
 	root.AddCommand(newVersionCommand(s))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists the flags", err, cmd.CommandPath())
+	})
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown makes commands that only group others refuse what they do not
+// have. Cobra would print their help and call it a success.
+func refuseUnknown(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = noSuchCommand
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, sub := range c.Commands() {
+		refuseUnknown(sub)
+	}
+}
+
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %s? ", strings.Join(near, " or "))
+	}
+	return fmt.Errorf("%s has no %q; %sit has %s", cmd.CommandPath(), args[0], hint, strings.Join(names, ", "))
 }
 
 func newVersionCommand(s streams) *cobra.Command {
@@ -131,12 +164,15 @@ func exitCode(err error) int {
 		changed     *ssh.HostKeyChangedError
 		unknown     *ssh.HostKeyUnknownError
 		auth        *ssh.AuthError
+		sudo        *ssh.SudoError
 		unreachable *ssh.UnreachableError
+		lost        *ssh.LostError
 	)
 	switch {
 	case errors.As(err, &coder):
 		return coder.ExitCode()
-	case errors.As(err, &changed), errors.As(err, &unknown), errors.As(err, &auth), errors.As(err, &unreachable):
+	case errors.As(err, &changed), errors.As(err, &unknown), errors.As(err, &auth), errors.As(err, &sudo),
+		errors.As(err, &unreachable), errors.As(err, &lost):
 		return exitUnreachable
 	case errors.As(err, &failed):
 		return exitStep

@@ -156,7 +156,7 @@ var checks = []check{
 	{"ports", Error, takenPorts,
 		"the ports of the cluster's programs free", "stop what listens there: ss -ltnp shows it"},
 	{"cpu-mhz", Error, func(s subject) string { return unless(!isNode(s) || s.facts.CPUMHz, "/proc/cpuinfo has no cpu MHz") },
-		"a clock rate in /proc/cpuinfo", "the kubelet refuses to start without it; see docs/lab.md for how a virtual machine can show one"},
+		"a clock rate in /proc/cpuinfo", "the kubelet refuses to start without it: bind-mount a copy of /proc/cpuinfo with a line `cpu MHz : 1000` over it at boot"},
 	{"resolv-conf", Error, func(s subject) string { return unless(!isNode(s) || s.facts.Resolver != "", "none") },
 		"/etc/resolv.conf", "create it; it may be empty"},
 	{"clock", Error, func(s subject) string {
