@@ -44,6 +44,11 @@ func (r *run) report(p Plan) (Report, error) {
 	return report, errors.Join(errs...)
 }
 
+// cut reports whether tasks were left that nobody began.
+func (r Report) cut() bool {
+	return slices.ContainsFunc(r.Tasks, func(t TaskReport) bool { return errors.Is(t.Err, ErrNotRun) })
+}
+
 // PhaseTime is when a phase worked, over all hosts.
 type PhaseTime struct {
 	Phase      string

@@ -70,12 +70,12 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// ErrNotRun is the cause for tasks whose needs were not met.
-var ErrNotRun = errors.New("not run, because what it needs failed")
+// ErrNotRun is the cause for tasks that did not get their turn.
+var ErrNotRun = errors.New("not run, because what it needs failed or the run was ended")
 
 // Run does the plan and reports what became of it. Tasks that do not depend on
 // a failed one are finished: other hosts need not suffer. The error joins one
-// *Error for each failed task, in plan order.
+// *Error for each failed task, in plan order, and the reason if ctx ended.
 func (r *Runner) Run(ctx context.Context, p Plan) (Report, error) {
 	if err := p.Check(); err != nil {
 		return Report{}, err
@@ -92,7 +92,11 @@ func (r *Runner) Run(ctx context.Context, p Plan) (Report, error) {
 		all.Go(func() { run.task(ctx, t) })
 	}
 	all.Wait()
-	return run.report(p)
+	report, err := run.report(p)
+	if cause := context.Cause(ctx); cause != nil && report.cut() && !errors.Is(err, cause) {
+		err = errors.Join(err, cause) // once for all tasks that did not get their turn
+	}
+	return report, err
 }
 
 func (r *Runner) perHost() int {
@@ -130,7 +134,7 @@ func (r *run) task(ctx context.Context, t Task) {
 	select {
 	case r.slots[t.Host] <- struct{}{}:
 	case <-ctx.Done():
-		s.err = context.Cause(ctx)
+		s.err = ErrNotRun
 		return
 	}
 	defer func() { <-r.slots[t.Host] }()
@@ -142,14 +146,17 @@ func (r *run) task(ctx context.Context, t Task) {
 }
 
 func (r *run) await(ctx context.Context, t Task) error {
+	if r.runner.Check {
+		return nil
+	}
 	for _, n := range t.Needs {
 		select {
 		case <-r.tasks[n].done:
-			if r.tasks[n].err != nil && !r.runner.Check {
+			if r.tasks[n].err != nil {
 				return ErrNotRun
 			}
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ErrNotRun
 		}
 	}
 	return nil
