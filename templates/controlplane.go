@@ -102,6 +102,10 @@ type ControllerManagerUnit struct {
 	// NodeMaskIPv4 and NodeMaskIPv6 are the prefix lengths of a node's subnet;
 	// 0 means Kubernetes' own 24 and 64.
 	NodeMaskIPv4, NodeMaskIPv6 int
+	// Alone is set when no other control-plane host runs one. Then there is
+	// nobody to elect against, and a lease that a slow disk renews too late
+	// would only end a healthy program.
+	Alone bool
 }
 
 // Render gives the unit file.
@@ -133,7 +137,7 @@ func (u ControllerManagerUnit) args() []string {
 		"--kube-api-burst=400",
 		"--kube-api-qps=200",
 		"--kubeconfig=" + ControllerManagerConf,
-		"--leader-elect=true",
+		fmt.Sprintf("--leader-elect=%t", !u.Alone),
 		"--profiling=false",
 		"--requestheader-allowed-names=" + pki.FrontProxyClient().CommonName,
 		"--requestheader-client-ca-file=" + inPKI(pki.FrontProxy.CertFile()),
@@ -186,11 +190,16 @@ func (SchedulerUnit) Render() ([]byte, error) {
 }
 
 // SchedulerConfig is the scheduler's KubeSchedulerConfiguration.
-type SchedulerConfig struct{}
+type SchedulerConfig struct {
+	Alone bool // as in ControllerManagerUnit
+}
 
 // Render gives the YAML document for SchedulerConfigPath.
-func (SchedulerConfig) Render() ([]byte, error) {
-	return render("scheduler.yaml.tmpl", struct{ Kubeconfig string }{SchedulerConf})
+func (c SchedulerConfig) Render() ([]byte, error) {
+	return render("scheduler.yaml.tmpl", struct {
+		Kubeconfig string
+		Elect      bool
+	}{SchedulerConf, !c.Alone})
 }
 
 // program is what a unit of a control-plane program is rendered from.

@@ -107,9 +107,9 @@ func controllers(c phases.Cluster) (step.List, error) {
 		return nil, err
 	}
 	files, err := phases.Files(
-		phases.PathAndTemplate{Path: templates.SchedulerConfigPath, Template: templates.SchedulerConfig{}},
+		phases.PathAndTemplate{Path: templates.SchedulerConfigPath, Template: templates.SchedulerConfig{Alone: true}},
 		phases.PathAndTemplate{Path: phases.Unit(templates.ControllerManagerService), Template: templates.ControllerManagerUnit{
-			Cluster: c.Cluster(), PodCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services,
+			Cluster: c.Cluster(), PodCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services, Alone: true,
 		}},
 		phases.PathAndTemplate{Path: phases.Unit(templates.SchedulerService), Template: templates.SchedulerUnit{}},
 	)
