@@ -28,8 +28,9 @@ type Runner struct {
 	Agent func(ctx context.Context, host string) (Agent, error)
 	// Events is told everything that happens, one call at a time; nil is quiet.
 	Events func(Event)
-	// PerHost is how many tasks one host does at a time; 0 means 4. More would
-	// make uploads share the link and finish all at once, late.
+	// PerHost is how many tasks one host does at a time; 0 means 8. Of those
+	// that bring files or images one is done at a time: side by side they
+	// would share the link and all end late.
 	PerHost int
 	// Check looks and changes nothing; needs are not waited for.
 	Check bool
@@ -80,18 +81,8 @@ func (r *Runner) Run(ctx context.Context, p Plan) (Report, error) {
 	if err := p.Check(); err != nil {
 		return Report{}, err
 	}
-	run := &run{runner: r, tasks: make(map[ID]*state, len(p.Tasks)), slots: make(map[string]chan struct{}), start: time.Now()}
-	for _, t := range p.Tasks {
-		run.tasks[t.ID()] = &state{done: make(chan struct{})}
-		if run.slots[t.Host] == nil {
-			run.slots[t.Host] = make(chan struct{}, r.perHost())
-		}
-	}
-	var all sync.WaitGroup
-	for _, t := range p.Tasks {
-		all.Go(func() { run.task(ctx, t) })
-	}
-	all.Wait()
+	run := newRun(r, p)
+	run.dispatch(ctx)
 	report, err := run.report(p)
 	if cause := context.Cause(ctx); cause != nil && report.cut() && !errors.Is(err, cause) {
 		err = errors.Join(err, cause) // once for all tasks that did not get their turn
@@ -103,7 +94,7 @@ func (r *Runner) perHost() int {
 	if r.PerHost > 0 {
 		return r.PerHost
 	}
-	return 4
+	return 8
 }
 
 // run is one execution of a plan.
@@ -111,64 +102,17 @@ type run struct {
 	runner *Runner
 	start  time.Time
 	tasks  map[ID]*state
-	slots  map[string]chan struct{}
+	hosts  map[string]*queue
 	mu     sync.Mutex // one event at a time
 }
 
-// state is what became of one task; all but done is written before done closes.
-type state struct {
-	done   chan struct{}
-	err    error
-	took   time.Duration
-	begin  time.Duration
-	counts map[protocol.State]int
-	would  []string
-}
-
-func (r *run) task(ctx context.Context, t Task) {
-	s := r.tasks[t.ID()]
-	defer close(s.done)
-	if s.err = r.await(ctx, t); s.err != nil {
-		return
-	}
-	select {
-	case r.slots[t.Host] <- struct{}{}:
-	case <-ctx.Done():
-		s.err = ErrNotRun
-		return
-	}
-	defer func() { <-r.slots[t.Host] }()
-	s.begin = time.Since(r.start)
-	r.emit(Event{Kind: TaskStarted, Task: t})
-	s.err = r.apply(ctx, t, s)
-	s.took = time.Since(r.start) - s.begin
-	r.emit(Event{Kind: TaskFinished, Task: t, Took: s.took, Err: s.err})
-}
-
-func (r *run) await(ctx context.Context, t Task) error {
-	if r.runner.Check {
-		return nil
-	}
-	for _, n := range t.Needs {
-		select {
-		case <-r.tasks[n].done:
-			if r.tasks[n].err != nil {
-				return ErrNotRun
-			}
-		case <-ctx.Done():
-			return ErrNotRun
-		}
-	}
-	return nil
-}
-
-func (r *run) apply(ctx context.Context, t Task, s *state) error {
+func (r *run) apply(ctx context.Context, s *state) error {
+	t := s.task
 	agent, err := r.runner.Agent(ctx, t.Host)
 	if err != nil {
 		return &Error{Host: t.Host, Phase: t.Phase, Cause: err}
 	}
 	var failed *Error
-	s.counts = make(map[protocol.State]int)
 	err = agent.Apply(ctx, t.Steps, r.runner.Check, func(e protocol.Event) {
 		s.counts[e.State]++
 		if e.State == protocol.Would || e.State == protocol.Unknown {

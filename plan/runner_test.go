@@ -127,7 +127,7 @@ func TestRunnerEventsOneAtATime(t *testing.T) {
 }
 
 func TestRunnerBoundsEachHost(t *testing.T) {
-	for _, c := range []struct{ perHost, want int }{{0, 4}, {1, 1}, {3, 3}} {
+	for _, c := range []struct{ perHost, want int }{{0, 8}, {1, 1}, {3, 3}} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFleet(t)
 			var p plan.Plan
@@ -143,7 +143,7 @@ func TestRunnerBoundsEachHost(t *testing.T) {
 			if err != nil || f.peak["a"] != c.want || f.peak["b"] != c.want {
 				t.Errorf("PerHost %d: peaks %v, %v", c.perHost, f.peak, err)
 			}
-			if want := time.Duration(12/c.want) * time.Second; report.Took != want {
+			if want := time.Duration((12+c.want-1)/c.want) * time.Second; report.Took != want {
 				t.Errorf("PerHost %d: took %s, want %s: hosts work side by side", c.perHost, report.Took, want)
 			}
 		})

@@ -135,7 +135,8 @@ func (r Rollout) Done(ctx context.Context, h *Host) (bool, error) {
 	return true, nil
 }
 
-// Explain lists the pods of the namespace that are not ready and why.
+// Explain lists the pods of the namespace that are not ready and why, and then
+// who makes and places pods.
 func (r Rollout) Explain(ctx context.Context, h *Host) []string {
 	body, err := h.API.Call(ctx, r.As, Call{Method: http.MethodGet, Path: "/api/v1/namespaces/" + r.Namespace + "/pods"})
 	if err != nil {
@@ -170,6 +171,9 @@ func (r Rollout) Explain(ctx context.Context, h *Host) []string {
 				lines = append(lines, fmt.Sprintf("pod %s: %s: %s", p.Metadata.Name, w.Reason, w.Message))
 			}
 		}
+	}
+	for _, unit := range []string{"kube-controller-manager.service", "kube-scheduler.service"} {
+		lines = append(lines, explainUnit(ctx, h, unit)...)
 	}
 	return lines
 }
