@@ -37,7 +37,7 @@ func (a *Agent) Handle(ctx context.Context, r protocol.Request, w *protocol.Writ
 	case protocol.OpFacts:
 		return w.Value(facts.Gather(ctx, a.Host))
 	case protocol.OpLock:
-		return a.takeLock(r.Operator, w)
+		return a.takeLock(ctx, r.Operator, w)
 	case protocol.OpApply:
 		return a.Apply(ctx, r.Steps, r.Check, w.Event)
 	case protocol.OpReset:

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,15 +21,42 @@ const lockPath = "/run/muster/lock"
 // process, so it cannot stick: it ends with the connection.
 type Lock struct{ file *os.File }
 
-func (a *Agent) takeLock(operator string, w *protocol.Writer) error {
-	if a.lock == nil {
+// lockPatience is how long a lock is waited for: a muster that was ended with
+// Ctrl-C leaves its agent the moment to finish the step it is in, and the same
+// command run again at once should not trip over it.
+const lockPatience = 5 * time.Second
+
+func (a *Agent) takeLock(ctx context.Context, operator string, w *protocol.Writer) error {
+	if a.lock != nil {
+		return w.Value(protocol.Ack{})
+	}
+	patience, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
 		lock, err := acquire(a.Host.Path(lockPath), operator, a.Host.Now())
-		if err != nil {
+		if err == nil {
+			a.lock = lock
+			return w.Value(protocol.Ack{})
+		}
+		var held *HeldError
+		if !errors.As(err, &held) {
 			return err
 		}
-		a.lock = lock
+		select {
+		case <-patience.Done():
+			return err
+		case <-tick.C:
+		}
 	}
-	return w.Value(protocol.Ack{})
+}
+
+// HeldError says that another operator has the host's lock.
+type HeldError struct{ Holder string }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("locked by %s: wait for it to end, or end that process on the host", e.Holder)
 }
 
 func acquire(path, operator string, now time.Time) (*Lock, error) {
@@ -42,8 +70,7 @@ func acquire(path, operator string, now time.Time) (*Lock, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := os.ReadFile(path)
-		return nil, errors.Join(fmt.Errorf("locked by %s: wait for it to end, or end that process on the host",
-			strings.TrimSpace(string(holder))), f.Close())
+		return nil, errors.Join(&HeldError{strings.TrimSpace(string(holder))}, f.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
