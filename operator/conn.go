@@ -10,9 +10,9 @@ import (
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/muster-project/muster/agent/protocol"
-	"github.com/muster-project/muster/inventory"
 	"github.com/muster-project/muster/pki"
 	"github.com/muster-project/muster/plan/step"
 	"github.com/muster-project/muster/remote"
@@ -25,25 +25,15 @@ type Conn struct {
 	operator *Operator
 	name     string
 	ssh      *ssh.Conn
-	process  *ssh.Session
 	session  *protocol.Session
 	allowed  allowances
 }
 
 const nodePath = templates.BinDir + "/muster-node"
 
-// open dials a host, brings muster-node if it is not there, and starts it.
-func (o *Operator) open(ctx context.Context, target inventory.Host) (_ *Conn, err error) {
-	link, err := ssh.Dial(ctx, target, o.SSH)
-	if err != nil {
-		return nil, err
-	}
-	c := &Conn{operator: o, name: target.Name, ssh: link}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-		}
-	}()
+// open brings muster-node to a host if it is not there, and starts it.
+func (o *Operator) open(ctx context.Context, name string, link *ssh.Conn) (*Conn, error) {
+	c := &Conn{operator: o, name: name, ssh: link}
 	if err := c.upload(ctx); err != nil {
 		return nil, fmt.Errorf("bring muster-node: %w", err)
 	}
@@ -85,12 +75,42 @@ func (c *Conn) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.process = process
 	if c.session, err = protocol.Client(process); err != nil {
-		return err
+		return errors.Join(err, process.Close())
 	}
 	// Calls from the host outlive ctx of the dial: they end with the session.
 	go c.session.Serve(context.WithoutCancel(ctx), c)
+	if err := c.greet(ctx); err != nil {
+		err = ended(ctx, process, err)
+		return errors.Join(err, c.session.Close())
+	}
+	return nil
+}
+
+// ended returns what muster-node said when it ended by itself, which tells more
+// than that the session broke off.
+func ended(ctx context.Context, process *ssh.Session, err error) error {
+	var refused *protocol.RemoteError
+	if errors.As(err, &refused) {
+		return err // it lives
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	select {
+	case <-process.Done():
+	case <-ctx.Done():
+		return err
+	}
+	var exit *remote.ExitError
+	if errors.As(process.Wait(), &exit) {
+		return exit
+	}
+	return err
+}
+
+// greet makes sure that both sides speak the same, and locks the host if it is
+// to be changed.
+func (c *Conn) greet(ctx context.Context) error {
 	hello, err := protocol.Call[protocol.Hello](ctx, c.session, protocol.Request{Op: protocol.OpHello})
 	if err != nil {
 		return err
@@ -106,16 +126,6 @@ func (c *Conn) start(ctx context.Context) error {
 	return err
 }
 
-// Close ends muster-node and the connection.
-func (c *Conn) Close() error {
-	var errs []error
-	if c.session != nil {
-		errs = append(errs, c.session.Close())
-	}
-	errs = append(errs, c.ssh.Close())
-	return errors.Join(errs...)
-}
-
 // Apply has steps done or looked at on the host; see plan.Agent.
 func (c *Conn) Apply(ctx context.Context, steps step.List, check bool, each func(protocol.Event)) error {
 	c.allowed.add(steps)
@@ -125,12 +135,6 @@ func (c *Conn) Apply(ctx context.Context, steps step.List, check bool, each func
 // Reset returns the host to what it was before muster.
 func (c *Conn) Reset(ctx context.Context, each func(protocol.Event)) error {
 	return protocol.Stream(ctx, c.session, protocol.Request{Op: protocol.OpReset}, each)
-}
-
-// Run runs a program on the host as root.
-func (c *Conn) Run(ctx context.Context, argv ...string) ([]byte, error) {
-	result, err := c.ssh.Run(ctx, remote.Cmd{Argv: argv})
-	return result.Stdout, err
 }
 
 // Handle answers what the host's muster-node asks for.

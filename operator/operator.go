@@ -27,6 +27,7 @@ import (
 	"github.com/muster-project/muster/pki"
 	"github.com/muster-project/muster/plan"
 	"github.com/muster-project/muster/plan/step"
+	"github.com/muster-project/muster/remote"
 	"github.com/muster-project/muster/remote/ssh"
 )
 
@@ -47,36 +48,24 @@ type Operator struct {
 	sent  atomic.Int64
 }
 
-// host is a connection, or the attempt to make one.
+// host is what there is of one host so far.
 type host struct {
-	ready chan struct{} // closed when the next two are set
-	conn  *Conn
-	err   error
+	link  attempt[*ssh.Conn]
+	agent attempt[*Conn]
 }
 
-// Host connects to a host, or returns the connection there is.
-func (o *Operator) Host(ctx context.Context, name string) (*Conn, error) {
+// host returns the entry of a host, made if it is missing.
+func (o *Operator) host(name string) *host {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.hosts == nil {
 		o.hosts = make(map[string]*host)
 		o.gate = make(chan struct{}, o.atOnce())
 	}
-	h, ok := o.hosts[name]
-	if !ok {
-		h = &host{ready: make(chan struct{})}
-		o.hosts[name] = h
+	if o.hosts[name] == nil {
+		o.hosts[name] = &host{}
 	}
-	o.mu.Unlock()
-	if !ok {
-		h.conn, h.err = o.connect(ctx, name)
-		close(h.ready)
-	}
-	select {
-	case <-h.ready:
-		return h.conn, h.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return o.hosts[name]
 }
 
 func (o *Operator) atOnce() int {
@@ -86,28 +75,89 @@ func (o *Operator) atOnce() int {
 	return 64
 }
 
-func (o *Operator) connect(ctx context.Context, name string) (*Conn, error) {
-	target, ok := o.Inventory.Host(name)
-	if !ok {
-		return nil, fmt.Errorf("the inventory has no host %s", name)
-	}
+// enter waits until no more than AtOnce hosts are being worked on.
+func (o *Operator) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case o.gate <- struct{}{}:
-		defer func() { <-o.gate }()
+		return func() { <-o.gate }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return o.open(ctx, target)
 }
 
-// Connect reaches all hosts side by side. The error joins those of the hosts
-// that could not be reached, each under its name.
+// Link logs in to a host, or returns the connection there is. It asks nothing
+// of the host and leaves nothing there.
+func (o *Operator) Link(ctx context.Context, name string) (*ssh.Conn, error) {
+	return o.host(name).link.get(ctx, func() (*ssh.Conn, error) {
+		target, ok := o.Inventory.Host(name)
+		if !ok {
+			return nil, fmt.Errorf("the inventory has no host %s", name)
+		}
+		leave, err := o.enter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return ssh.Dial(ctx, target, o.SSH)
+	})
+}
+
+// Host connects to the muster-node of a host, or returns the connection there
+// is.
+func (o *Operator) Host(ctx context.Context, name string) (*Conn, error) {
+	return o.host(name).agent.get(ctx, func() (*Conn, error) {
+		link, err := o.Link(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		leave, err := o.enter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return o.open(ctx, name, link)
+	})
+}
+
+// Run runs a program on a host as root and returns its output, also when it
+// ends with a failure. muster-node is not needed for it.
+func (o *Operator) Run(ctx context.Context, name string, argv ...string) ([]byte, error) {
+	link, err := o.Link(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	result, err := link.Run(ctx, remote.Cmd{Argv: argv})
+	return result.Stdout, err
+}
+
+// Reach logs in to all hosts side by side and asks nothing of them: with one
+// that cannot be entered, none has been changed. The error joins those of the
+// hosts, each under its name.
+func (o *Operator) Reach(ctx context.Context, names []string) error {
+	return each(names, func(name string) error {
+		_, err := o.Link(ctx, name)
+		return err
+	})
+}
+
+// Connect does the same and starts muster-node on all hosts.
 func (o *Operator) Connect(ctx context.Context, names []string) error {
+	if err := o.Reach(ctx, names); err != nil {
+		return err
+	}
+	return each(names, func(name string) error {
+		_, err := o.Host(ctx, name)
+		return err
+	})
+}
+
+// each does all hosts side by side and joins their errors, in their order.
+func each(names []string, do func(name string) error) error {
 	errs := make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
 		all.Go(func() {
-			if _, err := o.Host(ctx, name); err != nil {
+			if err := do(name); err != nil {
 				errs[i] = &HostError{Host: name, Err: err}
 			}
 		})
@@ -134,23 +184,18 @@ func (o *Operator) Agent(ctx context.Context, name string) (plan.Agent, error) {
 // error and not in the map.
 func (o *Operator) Facts(ctx context.Context, names []string) (map[string]facts.Host, error) {
 	all := make(map[string]facts.Host, len(names))
-	errs := make([]error, len(names))
 	var mu sync.Mutex
-	var wait sync.WaitGroup
-	for i, name := range names {
-		wait.Go(func() {
-			f, err := o.factsOf(ctx, name)
-			if err != nil {
-				errs[i] = &HostError{Host: name, Err: err}
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all[name] = f
-		})
-	}
-	wait.Wait()
-	return all, errors.Join(errs...)
+	err := each(names, func(name string) error {
+		f, err := o.factsOf(ctx, name)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all[name] = f
+		return nil
+	})
+	return all, err
 }
 
 func (o *Operator) factsOf(ctx context.Context, name string) (facts.Host, error) {
@@ -196,18 +241,18 @@ func (o *Operator) ask(ctx context.Context, r protocol.Request) ([]byte, error) 
 // Sent is how many bytes of the bundle have gone to hosts.
 func (o *Operator) Sent() int64 { return o.sent.Load() }
 
-// Close ends every connection.
+// Close ends every connection. A dial under way ends with the context that it
+// was given.
 func (o *Operator) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var errs []error
 	for _, h := range o.hosts {
-		select {
-		case <-h.ready:
-			if h.conn != nil {
-				errs = append(errs, h.conn.Close())
-			}
-		default: // its dial ends with the context it was given
+		if c, ok := h.agent.made(); ok {
+			errs = append(errs, c.session.Close())
+		}
+		if link, ok := h.link.made(); ok {
+			errs = append(errs, link.Close())
 		}
 	}
 	return errors.Join(errs...)

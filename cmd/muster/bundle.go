@@ -157,7 +157,7 @@ func listTable(out io.Writer, b *bundle.Bundle) error {
 // bundleJSON is what `bundle list -o json` prints. Programs read it: fields are
 // added, never renamed or removed, within a schema.
 type bundleJSON struct {
-	Schema     string         `json:"schema"` // muster.bundle/v1
+	Schema     string         `json:"schema"` // muster/bundle/v1
 	Directory  string         `json:"directory"`
 	Version    string         `json:"version"`
 	Kubernetes string         `json:"kubernetes"`
@@ -186,7 +186,7 @@ type fileJSON struct {
 }
 
 func listJSON(out io.Writer, b *bundle.Bundle) error {
-	doc := bundleJSON{Schema: "muster.bundle/v1", Directory: b.Dir(), Version: b.Version(), Kubernetes: b.Kubernetes(), Artifacts: []artifactJSON{}}
+	doc := bundleJSON{Schema: "muster/bundle/v1", Directory: b.Dir(), Version: b.Version(), Kubernetes: b.Kubernetes(), Artifacts: []artifactJSON{}}
 	for _, a := range b.Artifacts() {
 		aj := artifactJSON{
 			Name: a.Name, Version: a.Version, Kind: string(a.Kind), Group: a.Group,

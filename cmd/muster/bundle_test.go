@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,9 +17,8 @@ import (
 
 	"github.com/muster-project/muster/bundle"
 	"github.com/muster-project/muster/bundle/build"
+	"github.com/muster-project/muster/internal/golden"
 )
-
-var updateBundle = flag.Bool("update-bundle", false, "write the golden files of muster bundle, and fail")
 
 // runBundle runs the program.
 func runBundle(t *testing.T, args ...string) (code int, out, errOut string) {
@@ -80,21 +78,7 @@ func TestBundleList(t *testing.T) {
 			t.Errorf("%v: code %d, %s", args, code, errOut)
 		}
 		got := strings.ReplaceAll(out, dir, "DIR")
-		path := filepath.Join("testdata", name+".golden")
-		if *updateBundle {
-			if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-			t.Errorf("wrote %s: run again without -update-bundle", path)
-			continue
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-		}
+		golden.Equal(t, name+".golden", []byte(got))
 	}
 }
 

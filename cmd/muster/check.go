@@ -83,6 +83,9 @@ func (f *outputFormat) Set(s string) error {
 
 func report(out io.Writer, format string, hosts int, findings []preflight.Finding) error {
 	if format == "json" {
+		if findings == nil {
+			findings = []preflight.Finding{} // an empty list, not null
+		}
 		return printJSON(out, struct {
 			Schema   string              `json:"schema"`
 			Hosts    int                 `json:"hosts"`
@@ -93,9 +96,17 @@ func report(out io.Writer, format string, hosts int, findings []preflight.Findin
 		return err
 	}
 	errors := preflight.Errors(findings)
-	_, err := fmt.Fprintf(out, "%d hosts, %d checks each: %d errors, %d warnings\n",
-		hosts, len(preflight.Names()), errors, len(findings)-errors)
+	_, err := fmt.Fprintf(out, "%s, %d checks each: %s, %s\n",
+		plural(hosts, "host"), len(preflight.Names()), plural(errors, "error"), plural(len(findings)-errors, "warning"))
 	return err
+}
+
+// plural is a number with its noun.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func printFindings(out io.Writer, findings []preflight.Finding) error {
@@ -120,6 +131,7 @@ func printFindings(out io.Writer, findings []preflight.Finding) error {
 func newTable(out io.Writer) table.Writer {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
+	t.SuppressTrailingSpaces()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft = ""

@@ -92,7 +92,7 @@ func (s *session) examine(ctx context.Context, names, ignore []string) (map[stri
 	if err := known(ignore); err != nil {
 		return nil, err
 	}
-	found, err := s.operator.Facts(ctx, names)
+	found, err := s.ask(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +104,16 @@ func (s *session) examine(ctx context.Context, names, ignore []string) (map[stri
 		return nil, err
 	}
 	return nil, &preflightError{preflight.Errors(findings)}
+}
+
+// ask gets the facts of hosts once all of them, and the control-plane host,
+// have let muster in: before that muster-node is brought to none.
+func (s *session) ask(ctx context.Context, names []string) (map[string]facts.Host, error) {
+	control := phases.Cluster{Inventory: s.inventory}.ControlPlane().Name
+	if err := s.operator.Reach(ctx, union(names, []string{control})); err != nil {
+		return nil, err
+	}
+	return s.operator.Facts(ctx, names)
 }
 
 func known(checks []string) error {
@@ -120,7 +130,7 @@ func known(checks []string) error {
 type preflightError struct{ errors int }
 
 func (e *preflightError) Error() string {
-	return fmt.Sprintf("%d findings stop the install; nothing was changed (--ignore NAME turns one into a warning)", e.errors)
+	return fmt.Sprintf("%s in the way of an install; nothing was changed (--ignore CHECK turns one into a warning)", plural(e.errors, "finding"))
 }
 
 // ExitCode is that of unfit hosts.

@@ -42,7 +42,7 @@ func newPlanCommand(s streams) *cobra.Command {
 
 // preview looks at every step of the whole plan.
 func (s *session) preview(ctx context.Context) (plan.Report, error) {
-	found, err := s.operator.Facts(ctx, s.names())
+	found, err := s.ask(ctx, s.names())
 	if err != nil {
 		return plan.Report{}, err
 	}

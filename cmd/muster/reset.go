@@ -50,8 +50,8 @@ func (s *session) confirm(yes bool) error {
 	if yes {
 		return nil
 	}
-	fmt.Fprintf(s.err, "This deletes cluster %s with all its data on %d hosts. Type the cluster's name to go on: ",
-		s.inventory.Cluster, len(s.inventory.Hosts))
+	fmt.Fprintf(s.err, "This deletes cluster %s with all its data on %s. Type the cluster's name to go on: ",
+		s.inventory.Cluster, plural(len(s.inventory.Hosts), "host"))
 	line, err := bufio.NewReader(s.in).ReadString('\n')
 	if err != nil || strings.TrimSpace(line) != s.inventory.Cluster {
 		return errors.New("reset: not confirmed; nothing was changed (--yes goes without asking)")

@@ -102,6 +102,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	hint := ""
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s? ", strings.Join(near, " or "))
 	}

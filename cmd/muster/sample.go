@@ -27,6 +27,9 @@ func newSampleCommand(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := c.operator.Connect(cmd.Context(), p.Hosts()); err != nil {
+				return err
+			}
 			if err := c.run(cmd.Context(), p); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/muster-project/muster/inventory"
 	"github.com/muster-project/muster/phases"
+	"github.com/muster-project/muster/remote"
 	"github.com/muster-project/muster/templates"
 )
 
@@ -101,12 +103,8 @@ func (s *session) isControlPlane(name string) bool {
 // from here.
 func (s *session) nodes(ctx context.Context) (map[string]node, error) {
 	cluster := phases.Cluster{Inventory: s.inventory}
-	conn, err := s.operator.Host(ctx, cluster.ControlPlane().Name)
-	if err != nil {
-		return nil, err
-	}
 	as := cluster.AsAdmin()
-	out, err := conn.Run(ctx, templates.BinDir+"/kubectl", "--server="+as.Server, "--certificate-authority="+as.CA,
+	out, err := s.operator.Run(ctx, cluster.ControlPlane().Name, templates.BinDir+"/kubectl", "--server="+as.Server, "--certificate-authority="+as.CA,
 		"--client-certificate="+as.Cert, "--client-key="+as.Key, "--request-timeout=10s",
 		"--cache-dir=/run/muster/kubectl", "get", "nodes", "-o", "json")
 	if err != nil {
@@ -152,16 +150,16 @@ func (s *session) hostStatus(ctx context.Context, h inventory.Host, nodes map[st
 			st.Node, st.Version = n.ready, n.version
 		}
 	}
-	conn, err := s.operator.Host(ctx, h.Name)
-	if err != nil {
-		st.Error = err.Error()
-		return st
-	}
 	// is-active prints one state a line, in order, and exits non-zero if one
 	// of them is not active.
 	units := unitsOf(h)
-	out, err := conn.Run(ctx, append([]string{"systemctl", "is-active"}, units...)...)
+	out, err := s.operator.Run(ctx, h.Name, append([]string{"systemctl", "is-active"}, units...)...)
 	states := strings.Fields(string(out))
+	var exit *remote.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		st.Error = err.Error()
+		return st
+	}
 	if len(states) != len(units) {
 		st.Error = fmt.Sprintf("ask for units: %v", err)
 		return st
