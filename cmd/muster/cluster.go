@@ -56,6 +56,10 @@ func (f *clusterFlags) open(s streams, locked bool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.Kubernetes() != inv.Kubernetes {
+		return nil, fmt.Errorf("%s asks for Kubernetes %s, the bundle %s holds %s: change one, or name another bundle with --bundle",
+			f.file, inv.Kubernetes, b.Dir(), b.Kubernetes())
+	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return nil, err
