@@ -33,7 +33,7 @@ down: $(BIN)/muster ## remove the machines of make up
 	$(BIN)/muster lab down --name $(LAB)
 
 .PHONY: test
-test: tools unit kernel e2e ## everything: unit, real kernel, virtual machines
+test: tools unit e2e ## everything: unit, real kernel, virtual machines
 
 .PHONY: unit
 unit: tools ## tests that need no machine

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+package kernel
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/muster-project/muster/e2e/lab"
+)
+
+const labName = "kernel"
+
+// TestProxierOnRealKernel builds the proxier's kernel tests here and runs them
+// there, each in namespaces that it makes itself.
+func TestProxierOnRealKernel(t *testing.T) {
+	dir := t.TempDir()
+	muster, tests := filepath.Join(dir, "muster"), filepath.Join(dir, "proxier.test")
+	build(t, "build", "-o", muster, "../../cmd/muster")
+	build(t, "test", "-c", "-tags", "kernel", "-o", tests, "../../proxier/kernel")
+	if err := lab.Down(t.Context(), labName); err != nil {
+		t.Fatal(err)
+	}
+	l, err := lab.Up(t.Context(), lab.Spec{
+		Name: labName, Machines: lab.Standard(1, 0, 0, 1024), Bare: true, Forwarder: []string{muster, "lab", "forward"},
+	}, func(e lab.Event) { t.Log(e) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Down(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	ssh, err := l.SSH("cp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.Open(tests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	send := exec.CommandContext(t.Context(), ssh[0], append(ssh[1:], "cat >/root/proxier.test && chmod 755 /root/proxier.test")...)
+	send.Stdin = content
+	if out, err := send.CombinedOutput(); err != nil {
+		t.Fatalf("send the tests: %v\n%s", err, out)
+	}
+	out, err := l.Run(t.Context(), "cp-1", "cd /root && ./proxier.test -test.v 2>&1")
+	if err != nil || !strings.Contains(out, "\nPASS") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "--- ") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	if strings.Contains(out, "--- SKIP") {
+		t.Error("tests were skipped on a kernel that has everything")
+	}
+}
+
+func build(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
