@@ -31,8 +31,11 @@ type Bootstrap struct {
 	Config string // the kubeconfig that the kubelet writes once it is joined
 }
 
-func (b Bootstrap) String() string   { return "bootstrap token for " + b.Node }
-func (b Bootstrap) Touches() []Touch { return paths(b.Path) }
+func (b Bootstrap) String() string { return "bootstrap token for " + b.Node }
+
+// Touches names the kubeconfig and what Do moves out of the kubelet's way. The
+// kubelet's own kubeconfig is among the things that its unit leaves.
+func (b Bootstrap) Touches() []Touch { return paths(b.Path, KubeletClientCert) }
 
 // Done holds when the kubelet has a certificate that this cluster's CA signed.
 func (b Bootstrap) Done(_ context.Context, h *Host) (bool, error) {

@@ -28,7 +28,7 @@ func (a Authority) Touches() []Touch { return paths(a.CertPath, a.KeyPath) }
 
 // Done holds when certificate and key load and belong together.
 func (a Authority) Done(_ context.Context, h *Host) (bool, error) {
-	right, err := attributesRight(h, a.KeyPath, 0o600, a.Owner)
+	right, err := pairRight(h, a.CertPath, a.KeyPath, a.Owner)
 	if err != nil || !right {
 		return false, err
 	}
@@ -42,19 +42,18 @@ func (a Authority) Done(_ context.Context, h *Host) (bool, error) {
 	return true, nil
 }
 
-// Do makes the CA. The key is written first: a certificate without its key
-// would be taken for a broken CA, a key alone is made anew. If both are there
-// only the key's mode and owner were wrong, and they are put right.
+// Do makes the CA. The key is written first: a certificate without its key is
+// a CA that lost it, a key alone is one that was never used. If both are there
+// only their modes and owners were wrong, and they are put right.
 func (a Authority) Do(_ context.Context, h *Host) error {
 	pair, err := readAll(h, a.CertPath, a.KeyPath)
 	if err != nil {
 		return err
 	}
+	var cert, key []byte
 	if pair != nil {
-		return h.WriteFile(a.KeyPath, 0o600, a.Owner, bytes.NewReader(pair[1]))
-	}
-	cert, key, err := pki.NewCA(a.CA.CommonName(), h.Now(), pki.CAValidity)
-	if err != nil {
+		cert, key = pair[0], pair[1]
+	} else if cert, key, err = a.create(h); err != nil {
 		return err
 	}
 	if err := h.WriteFile(a.KeyPath, 0o600, a.Owner, bytes.NewReader(key)); err != nil {
@@ -63,19 +62,50 @@ func (a Authority) Do(_ context.Context, h *Host) error {
 	return h.WriteFile(a.CertPath, 0o644, "", bytes.NewReader(cert))
 }
 
+func (a Authority) create(h *Host) (cert, key []byte, err error) {
+	_, err = os.Lstat(h.Path(a.CertPath))
+	if err == nil {
+		return nil, nil, fmt.Errorf("%s is there and its key %s is not: muster never replaces a CA by itself; put the key back from a backup or another control-plane host",
+			a.CertPath, a.KeyPath)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	return pki.NewCA(a.CA.CommonName(), h.Now(), pki.CAValidity)
+}
+
+// pairRight compares mode and owner of a certificate, which everybody may
+// read, and of its key.
+func pairRight(h *Host, certPath, keyPath, owner string) (bool, error) {
+	right, err := attributesRight(h, keyPath, 0o600, owner)
+	if err != nil || !right {
+		return false, err
+	}
+	return attributesRight(h, certPath, 0o644, "")
+}
+
 // SigningKey is the key pair that signs service account tokens.
 type SigningKey struct{ PrivatePath, PublicPath, Owner string }
 
 func (s SigningKey) String() string   { return "service account key" }
 func (s SigningKey) Touches() []Touch { return paths(s.PrivatePath, s.PublicPath) }
 
-// Done holds when both files are there with their modes.
+// Done holds when both files have their modes and are halves of one key.
 func (s SigningKey) Done(_ context.Context, h *Host) (bool, error) {
-	private, err := attributesRight(h, s.PrivatePath, 0o600, s.Owner)
-	if err != nil || !private {
+	right, err := pairRight(h, s.PublicPath, s.PrivatePath, s.Owner)
+	if err != nil || !right {
 		return false, err
 	}
-	return attributesRight(h, s.PublicPath, 0o644, "")
+	pair, err := readAll(h, s.PrivatePath, s.PublicPath)
+	if err != nil || pair == nil {
+		return false, err
+	}
+	key, err := pki.ParseKey(pair[0])
+	if err != nil {
+		return false, nil // Do says what is wrong with it
+	}
+	public, err := pki.EncodePublicKey(key)
+	return err == nil && bytes.Equal(public, pair[1]), err
 }
 
 // Do makes the pair, or repairs owner and mode of an existing one: tokens in
@@ -90,7 +120,7 @@ func (s SigningKey) Do(_ context.Context, h *Host) error {
 	}
 	key, err := pki.ParseKey(private)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.PrivatePath, err)
+		return fmt.Errorf("%s: %w: tokens in use were signed by it, so it is not made anew; put it back from a backup, or remove it to make them all invalid", s.PrivatePath, err)
 	}
 	public, err := pki.EncodePublicKey(key)
 	if err != nil {
@@ -113,10 +143,11 @@ func (t Trust) Touches() []Touch { return paths(t.Path) }
 
 // Done compares with the CA's own copy.
 func (t Trust) Done(ctx context.Context, h *Host) (bool, error) {
-	got, err := os.ReadFile(h.Path(t.Path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	right, err := attributesRight(h, t.Path, 0o644, "")
+	if err != nil || !right {
+		return false, err
 	}
+	got, err := os.ReadFile(h.Path(t.Path))
 	if err != nil {
 		return false, err
 	}
@@ -148,7 +179,7 @@ func (c Certificate) Touches() []Touch { return paths(c.CertPath, c.KeyPath) }
 // Done holds when the certificate is signed by the CA, has the wanted names
 // and usages, belongs to the key, and is not about to expire.
 func (c Certificate) Done(_ context.Context, h *Host) (bool, error) {
-	right, err := attributesRight(h, c.KeyPath, 0o600, c.Owner)
+	right, err := pairRight(h, c.CertPath, c.KeyPath, c.Owner)
 	if err != nil || !right {
 		return false, err
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -73,7 +72,7 @@ func (d Directory) Do(_ context.Context, h *Host) error {
 	if err := os.Chmod(full, d.Mode.Perm()); err != nil {
 		return err
 	}
-	return chown(full, d.Owner)
+	return chown(h, full, d.Owner)
 }
 
 // Link is a symbolic link.
@@ -123,7 +122,13 @@ func (a Absent) Done(_ context.Context, h *Host) (bool, error) {
 }
 
 // Do removes the file.
-func (a Absent) Do(_ context.Context, h *Host) error { return os.Remove(h.Path(a.Path)) }
+func (a Absent) Do(_ context.Context, h *Host) error {
+	err := os.Remove(h.Path(a.Path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
 
 func attributesRight(h *Host, path string, mode fs.FileMode, owner string) (bool, error) {
 	info, err := os.Lstat(h.Path(path))
@@ -136,7 +141,7 @@ func attributesRight(h *Host, path string, mode fs.FileMode, owner string) (bool
 	if info.Mode() != mode {
 		return false, nil
 	}
-	uid, gid, known, err := ids(owner)
+	uid, gid, known, err := ids(h, owner)
 	if err != nil || !known {
 		return false, err
 	}
@@ -157,7 +162,7 @@ func (h *Host) WriteFile(path string, mode fs.FileMode, owner string, data io.Re
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	if err := fill(tmp, mode, owner, data); err != nil {
+	if err := fill(h, tmp, mode, owner, data); err != nil {
 		return errors.Join(err, tmp.Close())
 	}
 	if err := tmp.Close(); err != nil {
@@ -166,14 +171,14 @@ func (h *Host) WriteFile(path string, mode fs.FileMode, owner string, data io.Re
 	return os.Rename(tmp.Name(), full)
 }
 
-func fill(f *os.File, mode fs.FileMode, owner string, data io.Reader) error {
+func fill(h *Host, f *os.File, mode fs.FileMode, owner string, data io.Reader) error {
 	if _, err := io.Copy(f, data); err != nil {
 		return err
 	}
 	if err := f.Chmod(mode.Perm()); err != nil {
 		return err
 	}
-	if err := chown(f.Name(), owner); err != nil {
+	if err := chown(h, f.Name(), owner); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -181,16 +186,12 @@ func fill(f *os.File, mode fs.FileMode, owner string, data io.Reader) error {
 
 // ids looks a user up. Owners are given by name because system users get
 // whatever number is free on each host.
-func ids(owner string) (uid, gid int, known bool, err error) {
+func ids(h *Host, owner string) (uid, gid int, known bool, err error) {
 	if owner == "" {
 		return os.Getuid(), os.Getgid(), true, nil
 	}
-	u, err := user.Lookup(owner)
-	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) {
-		return 0, 0, false, nil
-	}
-	if err != nil {
+	u, known, err := h.User(owner)
+	if err != nil || !known {
 		return 0, 0, false, err
 	}
 	if uid, err = strconv.Atoi(u.Uid); err != nil {
@@ -200,8 +201,8 @@ func ids(owner string) (uid, gid int, known bool, err error) {
 	return uid, gid, true, err
 }
 
-func chown(path, owner string) error {
-	uid, gid, known, err := ids(owner)
+func chown(h *Host, path, owner string) error {
+	uid, gid, known, err := ids(h, owner)
 	if err != nil {
 		return err
 	}

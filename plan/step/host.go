@@ -6,8 +6,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -24,6 +26,8 @@ type Host struct {
 	Operator Operator
 	API      API
 	Now      func() time.Time
+	// Lookup finds a user by name; nil is user.Lookup.
+	Lookup func(name string) (*user.User, error)
 
 	sums sums
 }
@@ -85,6 +89,20 @@ type Credentials struct {
 
 // Path maps an absolute path of the host below Root.
 func (h *Host) Path(p string) string { return filepath.Join(h.Root, p) }
+
+// User looks a user up; false means that the host surely has none of the name.
+func (h *Host) User(name string) (u *user.User, known bool, err error) {
+	lookup := h.Lookup
+	if lookup == nil {
+		lookup = user.Lookup
+	}
+	u, err = lookup(name)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) {
+		return nil, false, nil
+	}
+	return u, err == nil, err
+}
 
 // sums remembers file hashes: the multi-call binary is an input of five units
 // and 140 MB long. A file is the same while inode, size, mtime and ctime are.

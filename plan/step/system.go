@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -80,17 +79,16 @@ func (u User) String() string { return "user " + u.Name }
 func (u User) Touches() []Touch { return []Touch{{Kind: TouchUser, Name: u.Name}} }
 
 // Done holds when the name is known.
-func (u User) Done(context.Context, *Host) (bool, error) {
-	_, err := user.Lookup(u.Name)
-	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) {
-		return false, nil
-	}
-	return err == nil, err
+func (u User) Done(_ context.Context, h *Host) (bool, error) {
+	_, known, err := h.User(u.Name)
+	return known, err
 }
 
 // Do makes the user and a group of the same name.
 func (u User) Do(ctx context.Context, h *Host) error {
+	if _, known, err := h.User(u.Name); known || err != nil {
+		return err
+	}
 	_, err := h.Exec.Run(ctx, nil, "useradd", "--system", "--user-group", "--no-create-home",
 		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", u.Name)
 	return err
