@@ -70,31 +70,47 @@ func (c *Conn) upload(ctx context.Context) error {
 	return c.ssh.Upload(ctx, nodePath, 0o755, content, file.Size, file.SHA256)
 }
 
+// start starts muster-node. It lives as long as the connection and not as long
+// as ctx, which is that of whoever needs it first: another host's question.
 func (c *Conn) start(ctx context.Context) error {
-	process, err := c.ssh.Start(ctx, remote.Cmd{Argv: []string{nodePath, "serve"}})
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
+	defer stop()
+	process, err := c.ssh.Start(life, remote.Cmd{Argv: []string{nodePath, "serve"}})
 	if err != nil {
 		return err
 	}
-	if c.session, err = protocol.Client(process); err != nil {
+	if c.session, err = protocol.Client(node{process}); err != nil {
 		return errors.Join(err, process.Close())
 	}
-	// Calls from the host outlive ctx of the dial: they end with the session.
-	go c.session.Serve(context.WithoutCancel(ctx), c)
-	if err := c.greet(ctx); err != nil {
-		err = ended(ctx, process, err)
+	go c.session.Serve(life, c)
+	if err := c.greet(ctx, process); err != nil {
 		return errors.Join(err, c.session.Close())
 	}
 	return nil
 }
 
+// node is a muster-node as one end of a session.
+type node struct{ *ssh.Session }
+
+// patience is how long a muster-node has to end by itself.
+const patience = time.Second
+
+// Close ends muster-node's input, at which it gives up its lock and ends, and
+// waits for that a moment.
+func (n node) Close() error {
+	ended := n.CloseWrite()
+	select {
+	case <-n.Done():
+	case <-time.After(patience):
+	}
+	return errors.Join(ended, n.Session.Close())
+}
+
 // ended returns what muster-node said when it ended by itself, which tells more
 // than that the session broke off.
 func ended(ctx context.Context, process *ssh.Session, err error) error {
-	var refused *protocol.RemoteError
-	if errors.As(err, &refused) {
-		return err // it lives
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case <-process.Done():
@@ -110,10 +126,10 @@ func ended(ctx context.Context, process *ssh.Session, err error) error {
 
 // greet makes sure that both sides speak the same, and locks the host if it is
 // to be changed.
-func (c *Conn) greet(ctx context.Context) error {
+func (c *Conn) greet(ctx context.Context, process *ssh.Session) error {
 	hello, err := protocol.Call[protocol.Hello](ctx, c.session, protocol.Request{Op: protocol.OpHello})
 	if err != nil {
-		return err
+		return ended(ctx, process, err)
 	}
 	if hello.Protocol != protocol.Version {
 		return fmt.Errorf("it speaks version %d of the protocol, muster %d: use the bundle that came with this muster",

@@ -13,8 +13,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,17 +247,18 @@ func (o *Operator) Sent() int64 { return o.sent.Load() }
 // was given.
 func (o *Operator) Close() error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	var errs []error
-	for _, h := range o.hosts {
-		if c, ok := h.agent.made(); ok {
+	names := slices.Sorted(maps.Keys(o.hosts))
+	o.mu.Unlock()
+	return each(names, func(name string) error {
+		var errs []error
+		if c, ok := o.host(name).agent.made(); ok {
 			errs = append(errs, c.session.Close())
 		}
-		if link, ok := h.link.made(); ok {
+		if link, ok := o.host(name).link.made(); ok {
 			errs = append(errs, link.Close())
 		}
-	}
-	return errors.Join(errs...)
+		return errors.Join(errs...)
+	})
 }
 
 // Name says who the operator is, for the locks on hosts.
