@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -30,6 +31,38 @@ func TestOnThreadSparesTheMainThread(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestCoresAreTakenInTurn(t *testing.T) {
+	c := cores{0: 1, 1: 0, 2: 1}
+	c.add(3) // not usable here
+	var got []int
+	for range 5 {
+		got = append(got, c.take())
+	}
+	if want := []int{1, 0, 1, 2, 0}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Two labs on one computer must not share its first processor while the
+// second one idles.
+func TestCoresCountOtherLabs(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	usable := must[[]int](t)(usableCores())
+	d := must[labDir](t)(dirOf("other"))
+	r := threeMachines(t)
+	for i := range r.Machines {
+		r.Machines[i].Core = usable[0]
+	}
+	if err := errors.Join(os.MkdirAll(d.machine("w-1"), 0o700), d.save(r), sleeper(t).save(d.machine("w-1", processFile))); err != nil {
+		t.Fatal(err)
+	}
+	for except, want := range map[string]int{"demo": 1, "other": 0} {
+		if c := must[cores](t)(newCores(except)); c[usable[0]] != want || len(c) != len(usable) {
+			t.Errorf("all labs but %s: %v, want %d on processor %d", except, c, want, usable[0])
+		}
+	}
 }
 
 func TestOnThreadPinsTheThreadAlone(t *testing.T) {

@@ -8,8 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // apiServerPort is where the API servers listen inside the lab.
@@ -19,17 +17,17 @@ const apiServerPort = 6443
 // spec adds.
 func merge(ctx context.Context, before record, spec Spec) (record, error) {
 	after := record{Name: spec.Name, Kubernetes: spec.Kubernetes, Bare: spec.Bare, Driver: "uml", APIPort: before.APIPort}
-	cores, err := usableCores()
+	cores, err := newCores(spec.Name)
 	if err != nil {
 		return record{}, err
 	}
 	for _, m := range before.Machines {
+		cores.add(m.Core)
 		if !slices.ContainsFunc(spec.Machines, func(w Machine) bool { return w.Name == m.Name }) {
 			return record{}, fmt.Errorf("it has a machine %s that is not asked for: ask for it too, or remove the lab first with \"muster lab down --name %s\"",
 				m.Name, spec.Name)
 		}
 	}
-	var added int
 	for _, w := range spec.Machines {
 		m, err := machineFor(before, w)
 		if err != nil {
@@ -37,8 +35,7 @@ func merge(ctx context.Context, before record, spec Spec) (record, error) {
 		}
 		m.Spare = w.Spare || spec.Bare
 		if m.SSHPort == 0 {
-			m.Core = cores[(len(before.Machines)+added)%len(cores)]
-			added++
+			m.Core = cores.take()
 		}
 		after.Machines = append(after.Machines, m)
 	}
@@ -101,19 +98,4 @@ func (r *record) routes() []route {
 		all = append(all, route{r.APIPort, r.apiServers()})
 	}
 	return all
-}
-
-// usableCores lists the processors that this process may run on.
-func usableCores() ([]int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("ask for the usable processors: %w", err)
-	}
-	var cores []int
-	for i := 0; len(cores) < set.Count(); i++ {
-		if set.IsSet(i) {
-			cores = append(cores, i)
-		}
-	}
-	return cores, nil
 }
