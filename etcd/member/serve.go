@@ -94,6 +94,9 @@ func embedded(c etcd.Config) (*embed.Config, error) {
 	// and keeps the revisions that its watches need.
 
 	cfg.LogOutputs = []string{embed.StdErrLogOutput}
+	// The default is set by etcd's own flags, not by embed.NewConfig: at 0 every
+	// request is logged with its text (etcdmain/config.go, 3.6).
+	cfg.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration
 	errs = append(errs, checkCorruption(cfg))
 	return cfg, errors.Join(errs...)
 }
