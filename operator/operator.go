@@ -293,6 +293,8 @@ func (a *allowances) add(steps step.List) {
 		switch s := s.(type) {
 		case step.Certificate:
 			a.certificates = append(a.certificates, s.Request)
+		case step.Identity:
+			a.certificates = append(a.certificates, s.Request)
 		case step.Install:
 			a.blobs[s.Blob.Compressed] = true
 		case step.Image:

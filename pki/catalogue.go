@@ -124,6 +124,12 @@ func Proxier(node string) Request {
 	return client("proxier", Kubernetes, UserProxier, "muster:proxier:"+node)
 }
 
+// Kubelet is who the kubelet of the named node is towards the API server
+// (https://kubernetes.io/docs/reference/access-authn-authz/node/).
+func Kubelet(node string) Request {
+	return client("kubelet-client", Kubernetes, "system:node:"+node, "system:nodes")
+}
+
 // Flannel is who flanneld is on the named node. flanneld writes annotations of
 // its own Node and watches all (its --kube-subnet-mgr mode).
 func Flannel(node string) Request {

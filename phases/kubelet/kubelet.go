@@ -112,15 +112,25 @@ func service(c phases.Cluster, h inventory.Host) (step.List, error) {
 	ca := phases.PKI(pki.Kubernetes.CertFile())
 	steps := step.List{step.Directory{Path: templates.KubeletDir, Mode: 0o750, Whole: true}}
 	return append(append(steps, files...),
-		step.Bootstrap{
-			Node: h.Name, Server: c.Server(), CAPath: ca, Path: templates.KubeletBootstrapConf, Config: templates.KubeletConf,
-		},
+		credentials(c, h),
 		step.Unit{
 			Name: templates.KubeletService, Inputs: []string{templates.KubeletConfigPath, templates.BinDir + "/kubelet", ca},
-			Leaves: []string{"/var/log/pods", "/var/log/containers", templates.KubeletConf, "/usr/libexec/kubernetes"},
+			Leaves: []string{"/var/log/pods", "/var/log/containers", "/usr/libexec/kubernetes"},
 		},
 		step.NodeReady{As: c.AsKubelet(), Node: h.Name, Timeout: 3 * time.Minute},
 	), nil
+}
+
+// credentials are what the kubelet joins with: a bootstrap token, or, on the
+// host that has the CA, a certificate.
+func credentials(c phases.Cluster, h inventory.Host) step.Step {
+	ca := phases.PKI(pki.Kubernetes.CertFile())
+	if h.Has(inventory.ControlPlane) {
+		return step.Identity{Request: pki.Kubelet(h.Name), Server: c.Server(), CAPath: ca, Config: templates.KubeletConf}
+	}
+	return step.Bootstrap{
+		Node: h.Name, Server: c.Server(), CAPath: ca, Path: templates.KubeletBootstrapConf, Config: templates.KubeletConf,
+	}
 }
 
 // taints keeps workloads off a control-plane host that is not also a worker.

@@ -33,9 +33,9 @@ type Bootstrap struct {
 
 func (b Bootstrap) String() string { return "bootstrap token for " + b.Node }
 
-// Touches names the kubeconfig and what Do moves out of the kubelet's way. The
-// kubelet's own kubeconfig is among the things that its unit leaves.
-func (b Bootstrap) Touches() []Touch { return paths(b.Path, KubeletClientCert) }
+// Touches names the kubeconfig, and what Do moves out of the kubelet's way and
+// the kubelet then writes itself.
+func (b Bootstrap) Touches() []Touch { return paths(b.Path, KubeletClientCert, b.Config) }
 
 // Done holds when the kubelet has a certificate that this cluster's CA signed.
 func (b Bootstrap) Done(_ context.Context, h *Host) (bool, error) {

@@ -19,6 +19,7 @@ var kinds = map[string]reflect.Type{
 	"directory":   reflect.TypeFor[Directory](),
 	"file":        reflect.TypeFor[File](),
 	"healthy":     reflect.TypeFor[Healthy](),
+	"identity":    reflect.TypeFor[Identity](),
 	"image":       reflect.TypeFor[Image](),
 	"install":     reflect.TypeFor[Install](),
 	"link":        reflect.TypeFor[Link](),

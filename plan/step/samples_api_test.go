@@ -75,6 +75,7 @@ func apiSamples() []sample {
 			silence: func(w world) { w.API.Put(rolloutPath, `{"status":`) },
 		},
 		bootstrapSample(),
+		identitySample(),
 	}
 }
 
@@ -105,6 +106,30 @@ func bootstrapSample() sample {
 			"truncated":       func(w world) { truncate(w, kubeletCert) },
 			"expired":         func(w world) { w.Clock = w.Clock.Add(25 * time.Hour) },
 			"of another node": joined("w-2", time.Hour),
+			"other CA": func(w world) {
+				w.Operator.NewCA(pki.Kubernetes)
+				trust(w, ca)
+			},
+		},
+		silence: loop(kubeletCert),
+	}
+}
+
+func identitySample() sample {
+	const ca, config = pkiDir + "/ca.crt", "/etc/kubernetes/kubelet.conf"
+	return sample{
+		kind: "identity",
+		make: func(w world) step.Step {
+			trust(w, ca)
+			w.Write(kubeletCert, 0o600, "of another cluster")
+			return step.Identity{Request: pki.Kubelet("cp-1"), Server: "https://10.0.0.11:6443", CAPath: ca, Config: config}
+		},
+		corrupt: map[string]func(world){
+			"gone":            func(w world) { w.Remove(kubeletCert) },
+			"truncated":       func(w world) { truncate(w, kubeletCert) },
+			"expired":         func(w world) { w.Clock = w.Clock.Add(2 * pki.LeafValidity) },
+			"no kubeconfig":   func(w world) { w.Remove(config) },
+			"of another node": func(w world) { certify(w, kubeletCert, pki.Kubelet("w-2")) },
 			"other CA": func(w world) {
 				w.Operator.NewCA(pki.Kubernetes)
 				trust(w, ca)

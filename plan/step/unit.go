@@ -35,7 +35,8 @@ func (u Unit) String() string { return "unit " + u.Name }
 
 // Touches names the unit and what it will leave.
 func (u Unit) Touches() []Touch {
-	touches := []Touch{{Kind: TouchUnit, Name: u.Name}}
+	// The link is what enables the unit.
+	touches := []Touch{{Kind: TouchUnit, Name: u.Name}, {Kind: TouchPath, Name: unitDir + "multi-user.target.wants/" + u.Name}}
 	for _, path := range u.Leaves {
 		touches = append(touches, Touch{Kind: TouchPath, Name: path, Whole: true})
 	}

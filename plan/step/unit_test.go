@@ -120,7 +120,11 @@ func TestUnitSameBytes(t *testing.T) {
 
 func TestUnitTouches(t *testing.T) {
 	_, u := started(t)
-	want := []step.Touch{{Kind: step.TouchUnit, Name: "app.service"}, {Kind: step.TouchPath, Name: "/var/lib/app", Whole: true}}
+	want := []step.Touch{
+		{Kind: step.TouchUnit, Name: "app.service"},
+		{Kind: step.TouchPath, Name: "/etc/systemd/system/multi-user.target.wants/app.service"},
+		{Kind: step.TouchPath, Name: "/var/lib/app", Whole: true},
+	}
 	if got := u.Touches(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
