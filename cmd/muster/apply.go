@@ -15,8 +15,20 @@ import (
 	"github.com/muster-project/muster/plan"
 )
 
+// runFlags are what every command takes that has a plan done.
+type runFlags struct {
+	clusterFlags
+	output string
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	f.clusterFlags.add(cmd)
+	f.addIgnore(cmd)
+	addOutput(cmd, &f.output)
+}
+
 func newInitCommand(s streams) *cobra.Command {
-	var flags clusterFlags
+	var flags runFlags
 	var kube kubeconfigFlags
 	cmd := &cobra.Command{
 		Use:   "init",
@@ -30,20 +42,22 @@ func newInitCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			if err := c.converge(cmd.Context(), c.names(), flags.ignore, everything); err != nil {
+			if err := c.converge(cmd.Context(), c.names(), flags, everything); err != nil {
 				return err
+			}
+			if flags.output == "json" {
+				c.out = s.err // what follows is for people
 			}
 			return c.mergeKubeconfig(cmd.Context(), kube)
 		},
 	}
 	flags.add(cmd)
-	flags.addIgnore(cmd)
 	kube.add(cmd)
 	return cmd
 }
 
 func newApplyCommand(s streams) *cobra.Command {
-	var flags clusterFlags
+	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the cluster as the inventory says",
@@ -54,16 +68,15 @@ func newApplyCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return c.converge(cmd.Context(), c.names(), flags.ignore, everything)
+			return c.converge(cmd.Context(), c.names(), flags, everything)
 		},
 	}
 	flags.add(cmd)
-	flags.addIgnore(cmd)
 	return cmd
 }
 
 func newJoinCommand(s streams) *cobra.Command {
-	var flags clusterFlags
+	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "join HOST...",
 		Short: "Add hosts of the inventory to the running cluster",
@@ -79,11 +92,10 @@ func newJoinCommand(s streams) *cobra.Command {
 			if err := c.canJoin(hosts); err != nil {
 				return err
 			}
-			return c.converge(cmd.Context(), hosts, flags.ignore, func(p plan.Plan) plan.Plan { return all.Join(p, hosts) })
+			return c.converge(cmd.Context(), hosts, flags, func(p plan.Plan) plan.Plan { return all.Join(p, hosts) })
 		},
 	}
 	flags.add(cmd)
-	flags.addIgnore(cmd)
 	return cmd
 }
 
@@ -116,7 +128,7 @@ func newPhaseCommand(s streams) *cobra.Command {
 }
 
 func newOnePhaseCommand(s streams, name, about string) *cobra.Command {
-	var flags clusterFlags
+	var flags runFlags
 	cmd := &cobra.Command{
 		Use: name, Short: strings.ToUpper(about[:1]) + about[1:], Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,13 +137,12 @@ func newOnePhaseCommand(s streams, name, about string) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return c.converge(cmd.Context(), c.names(), flags.ignore, func(p plan.Plan) plan.Plan {
+			return c.converge(cmd.Context(), c.names(), flags, func(p plan.Plan) plan.Plan {
 				return p.Only(func(t plan.Task) bool { return t.Phase == name })
 			})
 		},
 	}
 	flags.add(cmd)
-	flags.addIgnore(cmd)
 	return cmd
 }
 
@@ -139,8 +150,8 @@ func everything(p plan.Plan) plan.Plan { return p }
 
 // converge checks hosts, has the chosen part of the plan done, and reports.
 // All hosts it will work with are reached before anything is changed.
-func (s *session) converge(ctx context.Context, hosts, ignore []string, choose func(plan.Plan) plan.Plan) error {
-	found, err := s.examine(ctx, hosts, ignore)
+func (s *session) converge(ctx context.Context, hosts []string, flags runFlags, choose func(plan.Plan) plan.Plan) error {
+	found, err := s.examine(ctx, hosts, flags.ignore)
 	if err != nil {
 		return err
 	}
@@ -152,19 +163,31 @@ func (s *session) converge(ctx context.Context, hosts, ignore []string, choose f
 	if err := s.operator.Connect(ctx, union(chosen.Hosts(), hosts)); err != nil {
 		return err
 	}
-	return s.run(ctx, chosen)
+	report, err := s.do(ctx, chosen)
+	if err != nil {
+		return err
+	}
+	if flags.output == "json" {
+		return printReportJSON(s.out, report, s.operator.Sent())
+	}
+	return printReport(s.streams, report, s.operator.Sent())
 }
 
-// run has a plan done, shows it while it happens and reports.
+// run has a plan done and reports to a person.
 func (s *session) run(ctx context.Context, p plan.Plan) error {
-	progress := newProgress(s.streams, p)
-	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}
-	report, err := runner.Run(ctx, p)
-	progress.stop()
+	report, err := s.do(ctx, p)
 	if err != nil {
 		return err
 	}
 	return printReport(s.streams, report, s.operator.Sent())
+}
+
+// do has a plan done and shows it while it happens.
+func (s *session) do(ctx context.Context, p plan.Plan) (plan.Report, error) {
+	progress := newProgress(s.streams, p)
+	defer progress.stop()
+	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}
+	return runner.Run(ctx, p)
 }
 
 func union(a, b []string) []string {

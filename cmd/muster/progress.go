@@ -135,3 +135,46 @@ func printReport(s streams, r plan.Report, sent int64) error {
 		r.Changed, r.Right, bytesText(sent), r.Took.Seconds())
 	return err
 }
+
+// runJSON is what init, apply, join and phase print with -o json. Programs
+// read it: fields are added, never changed. Times are seconds since the work
+// began, which is after hosts were reached and asked.
+type runJSON struct {
+	Schema    string      `json:"schema"` // muster/run/v1
+	Seconds   float64     `json:"seconds"`
+	Changed   int         `json:"changed"`   // steps
+	Right     int         `json:"right"`     // steps that needed nothing
+	BytesSent int64       `json:"bytesSent"` // of the bundle, compressed
+	Phases    []phaseJSON `json:"phases"`    // in the order they began; they overlap
+	Tasks     []taskJSON  `json:"tasks"`     // in the plan's order
+}
+
+type phaseJSON struct {
+	Phase string  `json:"phase"`
+	From  float64 `json:"from"`
+	To    float64 `json:"to"`
+}
+
+type taskJSON struct {
+	Task    plan.ID `json:"task"`
+	From    float64 `json:"from"`
+	To      float64 `json:"to"`
+	Changed int     `json:"changed"`
+}
+
+func printReportJSON(out io.Writer, r plan.Report, sent int64) error {
+	run := runJSON{
+		Schema: "muster/run/v1", Seconds: seconds(r.Took), Changed: r.Changed, Right: r.Right, BytesSent: sent,
+		Phases: []phaseJSON{}, Tasks: []taskJSON{},
+	}
+	for _, p := range r.Phases() {
+		run.Phases = append(run.Phases, phaseJSON{p.Phase, seconds(p.Begin), seconds(p.End)})
+	}
+	for _, t := range r.Tasks {
+		run.Tasks = append(run.Tasks, taskJSON{t.Task.ID(), seconds(t.Begin), seconds(t.Begin + t.Took), t.Changed})
+	}
+	return printJSON(out, run)
+}
+
+// seconds is exact to the millisecond: more would only look exact.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
