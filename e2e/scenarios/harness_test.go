@@ -104,7 +104,7 @@ func (u *user) run(t *testing.T, program string, interruptAt string, args ...str
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
 	err := cmd.Run()
-	r := result{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(start)}
+	r := result{stdout: stdout.String(), stderr: stderr.seen.String(), took: time.Since(start)}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		r.code = exit.ExitCode()
@@ -116,14 +116,14 @@ func (u *user) run(t *testing.T, program string, interruptAt string, args ...str
 
 // watcher keeps what is written and acts once when a text has been seen.
 type watcher struct {
-	bytes.Buffer
+	seen bytes.Buffer
 	want string
 	hit  func()
 }
 
 func (w *watcher) Write(p []byte) (int, error) {
-	n, err := w.Buffer.Write(p)
-	if w.want != "" && strings.Contains(w.String(), w.want) {
+	n, err := w.seen.Write(p)
+	if w.want != "" && strings.Contains(w.seen.String(), w.want) {
 		w.want = ""
 		w.hit()
 	}
