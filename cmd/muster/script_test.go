@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/muster-project/muster/remote/sshtest"
 )
@@ -33,6 +32,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("CLOSED_PORT", closedPort(t))
 			e.Values[machine{}] = new(*sshtest.Server)
+			e.Values[fleetKey{}] = map[string]*fakeNode{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -41,6 +41,8 @@ func TestScripts(t *testing.T) {
 			"sshd":     w.sshd,
 			"notasked": notAsked,
 			"envsubst": envsubst,
+			"fleet":    w.fleet,
+			"node":     fakeNodeCmd,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -103,7 +105,9 @@ func (w world) bundle(ts *testscript.TestScript, _ bool, args []string) {
 func (w world) sshd(ts *testscript.TestScript, _ bool, _ []string) {
 	key := sshtest.NewKey(w.t, ts.MkAbs("id"), "")
 	sshtest.NewKey(w.t, ts.MkAbs("stranger"), "")
-	server := sshtest.Start(w.t, sshtest.Config{Exec: sshtest.Table(nil), Authorized: []ssh.PublicKey{key.Public}})
+	config := sshtest.Config{Exec: sshtest.Table(nil)}
+	config.Authorized = append(config.Authorized, key.Public)
+	server := sshtest.Start(w.t, config)
 	other := sshtest.Start(w.t, sshtest.Config{})
 	port, otherPort := strconv.Itoa(server.Port()), strconv.Itoa(other.Port())
 	lines := map[string]string{

@@ -38,6 +38,7 @@ func KubernetesPrograms() []string {
 func Built() Bundle {
 	b := Bundle{}
 	b.add("kubernetes", "kubernetes")
+	b.kubernetes()
 	for _, one := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "muster-etcd", "muster-node", "muster-proxier"} {
 		b.add(one, one)
 	}
@@ -56,8 +57,18 @@ func Built() Bundle {
 func Released() Bundle {
 	b := Built()
 	b.add("kubernetes", KubernetesPrograms()...)
+	b.kubernetes()
 	return b
 }
+
+// kubernetes gives the artifact the version that inventories ask for.
+func (b Bundle) kubernetes() {
+	a := b["kubernetes"]
+	a.Version = kubernetesVersion
+	b["kubernetes"] = a
+}
+
+const kubernetesVersion = "1.36.3"
 
 func (b Bundle) add(name string, files ...string) {
 	a := bundle.Artifact{Name: name, Version: "1.0.0", Kind: bundle.Binary, Group: bundle.Core}
@@ -76,7 +87,7 @@ func sum(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(tex
 // and kubernetes are given.
 func Cluster(t testing.TB, lines ...string) phases.Cluster {
 	t.Helper()
-	text := "apiVersion: muster/v1\ncluster: demo\nkubernetes: 1.36.3\n" + strings.Join(lines, "\n") + "\n"
+	text := "apiVersion: muster/v1\ncluster: demo\nkubernetes: " + kubernetesVersion + "\n" + strings.Join(lines, "\n") + "\n"
 	inv, err := inventory.Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
