@@ -87,7 +87,7 @@ func (p Phase) host(c phases.Cluster, h inventory.Host) ([]plan.Task, error) {
 		Needs: []plan.ID{install.ID(), known.ID(), cert.Task(h.Name), runtime.Task(h.Name)},
 	}
 	labels := plan.Task{
-		Host: cp, For: h.Name, Phase: p.Name(), Part: "label-" + h.Name, Steps: step.List{label}, Needs: []plan.ID{join.ID()},
+		Host: cp, For: h.Name, Phase: p.Name(), Part: "label-" + h.Name, Steps: step.List{label, keepTaints(c, h)}, Needs: []plan.ID{join.ID()},
 	}
 	return []plan.Task{install, known, join, labels}, nil
 }
@@ -143,6 +143,16 @@ func taints(h inventory.Host) []templates.Taint {
 		all = append(all, templates.Taint(t))
 	}
 	return all
+}
+
+// keepTaints makes later changes of the file's taints; the kubelet gives them
+// only when it registers.
+func keepTaints(c phases.Cluster, h inventory.Host) step.Taints {
+	all := []step.Taint{}
+	for _, t := range taints(h) {
+		all = append(all, step.Taint(t))
+	}
+	return step.Taints{As: c.AsAdmin(), Node: h.Name, Taints: all}
 }
 
 // object is what the two objects of this phase have; encoded it is a patch for

@@ -31,6 +31,7 @@ var kinds = map[string]reflect.Type{
 	"rollout":     reflect.TypeFor[Rollout](),
 	"signing-key": reflect.TypeFor[SigningKey](),
 	"sysctl":      reflect.TypeFor[Sysctl](),
+	"taints":      reflect.TypeFor[Taints](),
 	"trust":       reflect.TypeFor[Trust](),
 	"unit":        reflect.TypeFor[Unit](),
 	"user":        reflect.TypeFor[User](),

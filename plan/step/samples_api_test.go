@@ -76,6 +76,7 @@ func apiSamples() []sample {
 		},
 		bootstrapSample(),
 		identitySample(),
+		taintsSample(),
 	}
 }
 

@@ -84,6 +84,9 @@ func (a *API) Call(_ context.Context, _ step.Credentials, c step.Call) ([]byte, 
 		if c.ContentType == "application/apply-patch+yaml" {
 			return a.apply(target, c.Body)
 		}
+		if c.ContentType == "application/merge-patch+json" {
+			return a.merge(target.Path, c.Body)
+		}
 	}
 	a.t.Errorf("the API does not know %s %s (%s)", c.Method, c.Path, c.ContentType)
 	return nil, &step.StatusError{Code: http.StatusMethodNotAllowed, Message: c.Method}
@@ -113,6 +116,46 @@ func (a *API) create(path string, c step.Call) ([]byte, error) {
 	a.objects[path] = o
 	a.bump(o)
 	return o.json()
+}
+
+// merge does a JSON merge patch (RFC 7386) and honours resourceVersion.
+func (a *API) merge(path string, body []byte) ([]byte, error) {
+	o := a.objects[path]
+	if o == nil {
+		return nil, &step.StatusError{Code: http.StatusNotFound, Message: path + " not found"}
+	}
+	var patch map[string]any
+	if err := json.Unmarshal(body, &patch); err != nil {
+		return nil, &step.StatusError{Code: http.StatusBadRequest, Message: err.Error()}
+	}
+	meta, _ := patch["metadata"].(map[string]any)
+	if v, ok := meta["resourceVersion"]; ok {
+		if fmt.Sprint(v) != fmt.Sprint(o.version) {
+			return nil, &step.StatusError{Code: http.StatusConflict, Message: path + " was changed in between"}
+		}
+		delete(meta, "resourceVersion")
+	}
+	o.fields = mergePatch(o.fields, patch)
+	a.bump(o)
+	return o.json()
+}
+
+func mergePatch(target, patch map[string]any) map[string]any {
+	if target == nil {
+		target = map[string]any{}
+	}
+	for k, v := range patch {
+		switch v := v.(type) {
+		case nil:
+			delete(target, k)
+		case map[string]any:
+			inner, _ := target[k].(map[string]any)
+			target[k] = mergePatch(inner, v)
+		default:
+			target[k] = v
+		}
+	}
+	return target
 }
 
 func (a *API) apply(target *url.URL, body []byte) ([]byte, error) {
