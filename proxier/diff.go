@@ -29,7 +29,11 @@ func (t Touched) Empty() bool { return len(t.Frontends)+len(t.Elements)+len(t.Ro
 
 // Everything touches all that is in either State.
 func Everything(have, want State) Touched {
-	t := NewTouched()
+	t := Touched{
+		Frontends: make(map[Frontend]struct{}, max(len(have.Servers), len(want.Servers))),
+		Elements:  make(map[Element]struct{}, max(len(have.Elements), len(want.Elements))),
+		Routes:    map[netip.Prefix]struct{}{},
+	}
 	for _, s := range []State{have, want} {
 		for f := range s.Servers {
 			t.Frontends[f] = struct{}{}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Verb is what is done to a virtual server, a real server or a route.
+// Verb is what is done to a virtual server or to one of its real servers.
 type Verb uint8
 
 // The verbs.

@@ -183,7 +183,7 @@ func TestDriftIsHealed(t *testing.T) {
 		{"sets flushed, seen by event", func(s proxier.State) { clear(s.Elements) }, func(r *running) { r.inbox.Drift("test") }},
 		{"route deleted, seen by event", func(s proxier.State) { clear(s.Routes) }, func(r *running) { r.inbox.Drift("test") }},
 		{"IPVS flushed, seen by verification", func(s proxier.State) { clear(s.Servers) }, func(r *running) { time.Sleep(20 * time.Minute) }},
-		{"scheduler changed, seen by the change after", func(s proxier.State) {
+		{"scheduler changed, seen by event", func(s proxier.State) {
 			server := s.Servers[webFrontend]
 			server.Scheduler = "lc"
 			s.Servers[webFrontend] = server
@@ -230,7 +230,13 @@ func TestRefusedChangesAreTriedAgain(t *testing.T) {
 				if last := r.lastReport(); last.Err != nil || !last.Full {
 					t.Errorf("after a second: %+v", last)
 				}
-				if r.expect("gone endpoint", 0, true); len(r.kernel.State().Servers[webFrontend].Dests) != 3 {
+				r.kernel.Fail(proxier.AddDest, syscall.EEXIST)
+				r.inbox.Slice(slice("web-1", endpoint("10.244.1.2", "there"), endpoint("10.244.1.3", "there"), endpoint("10.244.1.4", "there")))
+				r.wait(150 * time.Millisecond) // the first pause, not the one after the pause before
+				if last := r.lastReport(); last.Err != nil {
+					t.Errorf("the next error waits longer than the first did: %v", last.Err)
+				}
+				if r.expect("gone endpoint", 0, true); len(r.kernel.State().Servers[webFrontend].Dests) != 4 {
 					t.Errorf("the kernel holds\n%s", r.kernel)
 				}
 			})

@@ -31,7 +31,7 @@ type genl struct {
 	family  uint16
 	version uint8
 	seq     uint32
-	in      []byte
+	in, out []byte
 }
 
 // dialGenl opens a socket and finds the family by name. The kernel loads the
@@ -94,7 +94,7 @@ func (g *genl) find(name string) (uint16, error) {
 	return id, err
 }
 
-// batch collects messages for one send.
+// batch collects messages for one send. A socket has room for one at a time.
 type batch struct {
 	attrs
 	family  uint16
@@ -105,7 +105,7 @@ type batch struct {
 }
 
 func (g *genl) batch() *batch {
-	return &batch{family: g.family, version: g.version, first: g.seq + 1, next: g.seq + 1}
+	return &batch{attrs: attrs{g.out[:0]}, family: g.family, version: g.version, first: g.seq + 1, next: g.seq + 1}
 }
 
 // begin starts a message; its end needs what begin returns.
@@ -142,7 +142,7 @@ func (b *batch) full() bool  { return len(b.buf) > sendSize-1024 }
 // that carries some.
 func (g *genl) exchange(b *batch, refused func(n uint32, errno unix.Errno) error, data func([]byte) error) error {
 	b.acknowledge()
-	g.seq = b.next - 1
+	g.seq, g.out = b.next-1, b.buf
 	if err := g.send(b.buf); err != nil {
 		return err
 	}

@@ -6,14 +6,12 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,147 +19,6 @@ import (
 
 	"github.com/muster-project/muster/proxier"
 )
-
-// cluster is one node under test with the machines around it:
-//
-//	pod a, pod b, pod client    on the node (10.244.0.x), each on a cable
-//	pod remote                  on another node (10.244.1.2)
-//	outside                     no part of the cluster (198.51.100.9)
-type cluster struct {
-	*testing.T
-	node, a, b, client, remote, outside *host
-
-	inbox  *proxier.Inbox
-	slices atomic.Int64 // told to the kernel so far
-}
-
-var (
-	nodeIP    = netip.MustParseAddr("192.0.2.1")
-	nodeIP6   = netip.MustParseAddr("2001:db8::1")
-	podSide   = netip.MustParseAddr("10.244.0.1")
-	clusterIP = netip.MustParsePrefix("10.96.0.0/16")
-)
-
-func newCluster(t *testing.T) *cluster {
-	k := fresh(t)
-	c := &cluster{T: t, node: node(), inbox: proxier.NewInbox(),
-		a: newHost(t, "a"), b: newHost(t, "b"), client: newHost(t, "client"), remote: newHost(t, "remote"), outside: newHost(t, "outside")}
-	addr := netip.MustParseAddr
-	c.a.connect(t, podSide, addr("10.244.0.2"))
-	c.b.connect(t, podSide, addr("10.244.0.3"))
-	c.client.connect(t, podSide, addr("10.244.0.9"))
-	c.remote.connect(t, addr("203.0.113.1"), addr("10.244.1.2"))
-	c.outside.connect(t, addr("198.51.100.1"), addr("198.51.100.9"))
-	for _, h := range []*host{c.a, c.b, c.remote} {
-		h.serve(t, 8080)
-	}
-	must(t, k.Prepare(t.Context()))
-	c.start(k)
-	c.inbox.Node(proxier.Node{Addrs: []netip.Addr{nodeIP, nodeIP6}})
-	c.inbox.ServiceCIDR("kubernetes", []netip.Prefix{clusterIP, netip.MustParsePrefix("fd00:96::/112")})
-	c.inbox.Synced()
-	return c
-}
-
-// start runs the proxier and stops it before the kernel is cleaned up.
-func (c *cluster) start(k *Kernel) {
-	ctx, cancel := context.WithCancel(c.Context())
-	var work sync.WaitGroup
-	p := &proxier.Proxier{
-		Kernel: k, Inbox: c.inbox,
-		Model:  proxier.NewModel(proxier.Config{Node: "node", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}),
-		Timing: proxier.Timing{DrainTick: 200 * time.Millisecond},
-		Report: func(r proxier.Report) {
-			c.slices.Add(int64(r.Slices))
-			if r.Err != nil {
-				c.Errorf("pass: %v", r.Err)
-			}
-		},
-	}
-	work.Go(func() { p.Run(ctx) })
-	work.Go(func() {
-		if err := Watch(ctx, Events{Drift: c.inbox.Drift, Addresses: c.inbox.LocalAddresses}); err != nil {
-			c.Errorf("watch: %v", err)
-		}
-	})
-	c.Cleanup(func() { cancel(); work.Wait() })
-}
-
-// service makes a Service `web` on port 80, TCP and UDP, and its endpoints.
-func (c *cluster) service(change func(*proxier.Service), endpoints ...proxier.Endpoint) {
-	s := proxier.Service{
-		Name:       proxier.Name{Namespace: "default", Name: "web"},
-		ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.7")},
-		Ports: []proxier.Port{
-			{Name: "t", Proto: proxier.TCP, Port: 80, NodePort: 30080},
-			{Name: "u", Proto: proxier.UDP, Port: 80, NodePort: 30080},
-		},
-	}
-	if change != nil {
-		change(&s)
-	}
-	c.inbox.Service(s)
-	c.endpoints(endpoints...)
-}
-
-// endpoints replaces the endpoints and waits until the kernel has them.
-func (c *cluster) endpoints(list ...proxier.Endpoint) {
-	c.Helper()
-	before := c.slices.Load()
-	c.inbox.Slice(proxier.Slice{
-		Name: proxier.Name{Namespace: "default", Name: "web-1"}, Service: proxier.Name{Namespace: "default", Name: "web"},
-		Ports:     []proxier.SlicePort{{Name: "t", Proto: proxier.TCP, Port: 8080}, {Name: "u", Proto: proxier.UDP, Port: 8080}},
-		Endpoints: list,
-	})
-	eventually(c.T, "the endpoints reach the kernel", patience, func() bool { return c.slices.Load() > before })
-}
-
-func pod(ip, node string) proxier.Endpoint {
-	return proxier.Endpoint{Addr: netip.MustParseAddr(ip), Node: node, Ready: true, Serving: true}
-}
-
-var (
-	podA      = pod("10.244.0.2", "node")
-	podB      = pod("10.244.0.3", "node")
-	podRemote = pod("10.244.1.2", "elsewhere")
-)
-
-// wants asks and checks who answers, and whom it took the client for.
-func (c *cluster) wants(from *host, network, addr, by string, seen ...netip.Addr) {
-	c.Helper()
-	got, err := from.ask(network, addr)
-	if err != nil {
-		c.Errorf("%s -> %s %s: %v", from.name, network, addr, err)
-		return
-	}
-	if got.by != by {
-		c.Errorf("%s -> %s %s: %s answered, want %s", from.name, network, addr, got.by, by)
-	}
-	for _, s := range seen {
-		if got.from != s {
-			c.Errorf("%s -> %s %s: seen as %s, want %s", from.name, network, addr, got.from, s)
-		}
-	}
-}
-
-func (c *cluster) refused(from *host, network, addr string) {
-	c.Helper()
-	got, err := from.ask(network, addr)
-	if errors.Is(err, syscall.EPERM) && network == "udp" && from.do == nil {
-		return // what a packet that is stopped in OUTPUT looks like to its own sender
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		c.Errorf("%s -> %s %s: %v, %v, want connection refused", from.name, network, addr, got, err)
-	}
-}
-
-func (c *cluster) dropped(from *host, network, addr string) {
-	c.Helper()
-	var timeout interface{ Timeout() bool }
-	if got, err := from.ask(network, addr); !errors.As(err, &timeout) || !timeout.Timeout() {
-		c.Errorf("%s -> %s %s: %v, %v, want no answer at all", from.name, network, addr, got, err)
-	}
-}
 
 const (
 	byClusterIP = "10.96.0.7:80"
@@ -316,6 +173,60 @@ func TestHealing(t *testing.T) {
 // no drift, and the kernel tells who made them.
 func deleteElsewhere() error {
 	return exec.Command("nft", "delete", "table", "inet", TableName).Run()
+}
+
+// One proxier ends, its successor adopts what it finds and changes much
+// around it: clients of a Service that stays as it is notice nothing.
+func TestARestartIsNotNoticed(t *testing.T) {
+	c := newCluster(t)
+	c.service(nil, podA, podB)
+	stream, err := c.client.dial("tcp", byClusterIP)
+	must(t, err)
+	defer stream.Close()
+	_, err = stream.hear()
+	must(t, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked atomic.Int64
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := c.client.ask("tcp", byClusterIP); err != nil {
+				t.Errorf("connect: %v", err)
+			}
+			asked.Add(1)
+		}
+	})
+	for round := range 5 {
+		c.stop()
+		k, err := Open(t.TempDir())
+		must(t, err)
+		defer k.Close()
+		c.start(k)
+		c.crowd(round)
+		c.inbox.Service(webService(nil))
+		c.inbox.Slice(webSlice(podA, podB))
+		before := c.slices.Load()
+		c.inbox.Synced()
+		eventually(t, "the successor is done", patience, func() bool { return c.slices.Load() > before })
+		must(t, stream.echo(fmt.Sprint("round ", round)))
+		enough := asked.Load() + 20
+		eventually(t, "connections go on", 3*patience, func() bool { return asked.Load() > enough })
+	}
+	cancel()
+	loop.Wait()
+	t.Logf("%d connections", asked.Load())
+}
+
+// crowd tells of 300 other Services, a third of them different each round.
+func (c *cluster) crowd(round int) {
+	for i := range 300 {
+		c.inbox.Service(proxier.Service{
+			Name:       proxier.Name{Namespace: "crowd", Name: fmt.Sprint(i)},
+			ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(1 + i%3*round), byte(i)})},
+			Ports:      []proxier.Port{{Proto: proxier.TCP, Port: uint16(80 + i)}},
+		})
+	}
 }
 
 func TestIPv6(t *testing.T) {

@@ -42,10 +42,14 @@ func Watch(ctx context.Context, tell Events) error {
 		default: // one is enough to look at everything
 		}
 	}
-	if err := netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: onError}); err != nil {
+	err = netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{
+		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
+	if err != nil {
 		return fmt.Errorf("subscribe to routes: %w", err)
 	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: onError}); err != nil {
+	err = netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{
+		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
+	if err != nil {
 		return fmt.Errorf("subscribe to addresses: %w", err)
 	}
 	if err := tellAddresses(tell); err != nil {
