@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/muster-project/muster/agent"
 	"github.com/muster-project/muster/agent/protocol"
@@ -64,7 +63,9 @@ func newFleet(t *testing.T) *fleet {
 	for i, name := range []string{"cp-1", "w-1", "w-2"} {
 		m := &machine{root: t.TempDir(), nodeSum: node.Files[0].SHA256, api: &fakeAPI{}, sessions: make(chan *protocol.Session, 10)}
 		m.put(t, "/proc/self/mountinfo", "") // a snapshot lists the mounts
-		m.Server = sshtest.Start(t, sshtest.Config{Authorized: []ssh.PublicKey{key.Public}, Exec: m.exec})
+		config := sshtest.Config{Exec: m.exec}
+		config.Authorized = append(config.Authorized, key.Public)
+		m.Server = sshtest.Start(t, config)
 		f.machines[name] = m
 		known += sshtest.KnownHosts(m.Server)
 		h := inventory.Host{Name: name, Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), Roles: []inventory.Role{inventory.Worker}}
