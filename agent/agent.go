@@ -22,6 +22,7 @@ import (
 type Agent struct {
 	Host    *step.Host
 	Journal *Journal
+	Kernel  Kernel // nil is Linux
 	Version string
 
 	lock *Lock
@@ -43,7 +44,7 @@ func (a *Agent) Handle(ctx context.Context, r protocol.Request, w *protocol.Writ
 	case protocol.OpReset:
 		return a.Reset(ctx, w.Event)
 	case protocol.OpSnapshot:
-		snapshot, err := Snapshot(ctx, a.Host)
+		snapshot, err := Snapshot(ctx, a.Host, a.kernel())
 		return answer(w, snapshot, err)
 	case protocol.OpSign:
 		cert, err := a.sign(r)
@@ -64,6 +65,13 @@ func answer(w *protocol.Writer, v any, err error) error {
 		return err
 	}
 	return w.Value(v)
+}
+
+func (a *Agent) kernel() Kernel {
+	if a.Kernel == nil {
+		return Linux{}
+	}
+	return a.Kernel
 }
 
 // Close gives up what the session held.
@@ -120,7 +128,7 @@ func (e applier) one(ctx context.Context, s step.Step, check bool) error {
 	if err := e.say(s, protocol.Started, nil); err != nil {
 		return err
 	}
-	if err := e.agent.Journal.Intend(ctx, e.agent.Host, s); err != nil {
+	if err := e.agent.Journal.Intend(ctx, e.agent.Host, e.agent.kernel(), s); err != nil {
 		return e.fail(ctx, s, fmt.Errorf("journal: %w", err))
 	}
 	if err := s.Do(ctx, e.agent.Host); err != nil {

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,7 +33,7 @@ type Journal struct {
 
 	mu    sync.Mutex
 	file  *os.File
-	known map[thing]bool
+	known map[thing]Before
 }
 
 // thing is what a Touch names, whatever becomes of its contents.
@@ -73,10 +73,10 @@ func OpenJournal(h *step.Host) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{host: h, known: make(map[thing]bool)}
+	j := &Journal{host: h, known: make(map[thing]Before)}
 	for _, e := range entries {
 		if e.Before != nil {
-			j.known[thingOf(e.Before.Touch)] = true
+			j.known[thingOf(e.Before.Touch)] = *e.Before
 		}
 	}
 	return j, nil
@@ -112,34 +112,48 @@ func ReadJournal(h *step.Host) ([]Entry, error) {
 }
 
 // Intend writes down what s is about to overwrite and returns when it is on
-// disk.
-func (j *Journal) Intend(ctx context.Context, h *step.Host, s step.Step) error {
+// disk. Before the first step of all it keeps a snapshot of the host and of k.
+func (j *Journal) Intend(ctx context.Context, h *step.Host, k Kernel, s step.Step) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.known) == 0 {
-		if err := keepSnapshot(ctx, h); err != nil {
+		if err := keepSnapshot(ctx, h, k); err != nil {
 			return err
 		}
 	}
 	wrote := false
 	for _, t := range j.missingParents(s.Touches()) {
-		if j.known[thingOf(t)] {
-			continue
-		}
-		before, err := j.capture(ctx, h, t)
+		before, err := j.news(ctx, h, t)
 		if err != nil {
 			return fmt.Errorf("note what %s %s was: %w", t.Kind, t.Name, err)
+		}
+		if before == nil {
+			continue
 		}
 		if err := j.append(Entry{Time: h.Now(), Step: s.String(), Before: before}); err != nil {
 			return err
 		}
-		j.known[thingOf(t)] = true
+		j.known[thingOf(t)] = *before
 		wrote = true
 	}
 	if !wrote {
 		return nil
 	}
 	return j.file.Sync()
+}
+
+// news is what the journal does not know yet of a thing, or nil. A folder that
+// was made as somebody's parent may later turn out to be the cluster's whole.
+func (j *Journal) news(ctx context.Context, h *step.Host, t step.Touch) (*Before, error) {
+	before, known := j.known[thingOf(t)]
+	switch {
+	case !known:
+		return j.capture(ctx, h, t)
+	case t.Whole && !before.Whole && !before.Existed:
+		before.Touch = t
+		return &before, nil
+	}
+	return nil, nil
 }
 
 // missingParents adds, before each path, the folders that will be made for it,
@@ -160,6 +174,20 @@ func (j *Journal) missingParents(touches []step.Touch) []step.Touch {
 		all = append(all, t)
 	}
 	return all
+}
+
+// forget closes the journal, whose file is about to go; a step that follows
+// begins a new one.
+func (j *Journal) forget() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	clear(j.known)
+	if j.file == nil {
+		return nil
+	}
+	err := j.file.Close()
+	j.file = nil
+	return err
 }
 
 // Did writes down that s was done.
@@ -219,9 +247,9 @@ func (j *Journal) capture(ctx context.Context, h *step.Host, t step.Touch) (*Bef
 		b.Enabled, b.Active = state.Enabled, state.Active
 		return b, err
 	case step.TouchUser:
-		_, err := user.Lookup(t.Name)
-		b.Existed = err == nil
-		return b, nil
+		_, known, err := h.User(t.Name)
+		b.Existed = known
+		return b, err
 	}
 	return nil, fmt.Errorf("no such kind %q", t.Kind)
 }
@@ -240,10 +268,10 @@ func (j *Journal) capturePath(b *Before) error {
 	case info.Mode()&fs.ModeSymlink != 0:
 		b.Target, err = os.Readlink(j.host.Path(b.Name))
 		return err
-	case info.Mode().IsRegular():
-		return j.save(b)
+	case info.IsDir():
+		return nil
 	}
-	return nil
+	return j.save(b)
 }
 
 // save keeps the old file by a second name: files are replaced by rename, so
@@ -253,7 +281,7 @@ func (j *Journal) save(b *Before) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	b.Saved = strings.ReplaceAll(strings.TrimPrefix(b.Name, "/"), "/", "_")
+	b.Saved = url.PathEscape(b.Name) // one name for one path: /a/b_c is not /a_b/c
 	saved := filepath.Join(dir, b.Saved)
 	if err := os.Remove(saved); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

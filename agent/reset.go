@@ -7,16 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/muster-project/muster/agent/protocol"
 	"github.com/muster-project/muster/plan/step"
@@ -51,6 +47,7 @@ func (a *Agent) Reset(ctx context.Context, emit func(any) error) error {
 		{"remove pod network", a.removeNetwork},
 		{"replay the journal backwards", func(ctx context.Context) error { return a.replay(ctx, entries) }},
 		{"forget units", a.forgetUnits},
+		{"start what ran before", func(ctx context.Context) error { return a.startUnits(ctx, entries) }},
 		{"compare with the host before", func(ctx context.Context) error { return a.compare(ctx, before) }},
 		{"remove muster itself", a.removeSelf},
 	}
@@ -121,9 +118,7 @@ func (a *Agent) unmount(context.Context) error {
 	var errs []error
 	for _, m := range slices.Backward(mounts) {
 		if slices.ContainsFunc(mountRoots, func(root string) bool { return strings.HasPrefix(m, root) }) {
-			if err := syscall.Unmount(m, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
-				errs = append(errs, fmt.Errorf("unmount %s: %w", m, err))
-			}
+			errs = append(errs, a.kernel().Unmount(m))
 		}
 	}
 	names, err := filepath.Glob(a.Host.Path("/run/netns/cni-*"))
@@ -145,17 +140,7 @@ var (
 func (a *Agent) removeNetwork(ctx context.Context) error {
 	var errs []error
 	for _, name := range networkLinks {
-		link, err := netlink.LinkByName(name)
-		var missing netlink.LinkNotFoundError
-		if errors.As(err, &missing) {
-			continue
-		}
-		if err == nil {
-			err = netlink.LinkDel(link)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("delete link %s: %w", name, err))
-		}
+		errs = append(errs, a.kernel().DeleteLink(name))
 	}
 	errs = append(errs, a.removeRoutes())
 	for _, t := range networkTables {
@@ -180,21 +165,7 @@ func (a *Agent) removeRoutes() error {
 	if err != nil {
 		return err
 	}
-	networks := podNetworks(string(env))
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("list routes: %w", err)
-	}
-	var errs []error
-	for _, r := range routes {
-		if r.Dst == nil || r.Gw == nil || !within(networks, r.Dst.IP) {
-			continue
-		}
-		if err := netlink.RouteDel(&r); err != nil {
-			errs = append(errs, fmt.Errorf("delete route %s: %w", r.Dst, err))
-		}
-	}
-	return errors.Join(errs...)
+	return a.kernel().DeleteRoutes(podNetworks(string(env)))
 }
 
 // podNetworks reads FLANNEL_NETWORK and FLANNEL_IPV6_NETWORK, each a list with
@@ -215,88 +186,6 @@ func podNetworks(env string) []netip.Prefix {
 	return networks
 }
 
-func within(networks []netip.Prefix, ip net.IP) bool {
-	addr, ok := netip.AddrFromSlice(ip)
-	return ok && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
-}
-
-func (a *Agent) replay(ctx context.Context, entries []Entry) error {
-	for _, e := range slices.Backward(entries) {
-		if e.Before == nil {
-			continue
-		}
-		if err := a.restore(ctx, *e.Before); err != nil {
-			return fmt.Errorf("restore %s %s: %w", e.Before.Kind, e.Before.Name, err)
-		}
-	}
-	return nil
-}
-
-func (a *Agent) restore(ctx context.Context, b Before) error {
-	switch b.Kind {
-	case step.TouchPath:
-		return restorePath(a.Host, b)
-	case step.TouchSysctl:
-		path := a.Host.Path(step.SysctlPath(b.Name))
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil // its module or device is gone
-		}
-		return os.WriteFile(path, []byte(b.Value), 0o644)
-	case step.TouchUser:
-		if b.Existed {
-			return nil
-		}
-		_, err := a.Host.Exec.Run(ctx, nil, "userdel", b.Name)
-		var exit *ExitError
-		if errors.As(err, &exit) && exit.Code == 6 { // userdel(8): no such user
-			return nil
-		}
-		return err
-	case step.TouchUnit:
-		if !b.Active {
-			return nil
-		}
-		return a.Host.Units.Restart(ctx, b.Name)
-	}
-	return nil
-}
-
-func restorePath(h *step.Host, b Before) error {
-	path := h.Path(b.Name)
-	if !b.Existed {
-		return removeNew(path, b.Whole)
-	}
-	switch {
-	case b.Saved != "":
-		saved := h.Path(filepath.Join(StateDir, "before", b.Saved))
-		if _, err := os.Lstat(saved); errors.Is(err, fs.ErrNotExist) {
-			return nil // an earlier, cut reset has put it back
-		}
-		if err := os.Rename(saved, path); err != nil {
-			return err
-		}
-	case b.Target != "":
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-		return os.Symlink(b.Target, path)
-	}
-	return errors.Join(os.Lchown(path, b.UID, b.GID), os.Chmod(path, b.Mode.Perm()))
-}
-
-// removeNew removes what was not there before; a folder only if it is empty by
-// now or belongs to the cluster whole. Others may have put things into it.
-func removeNew(path string, whole bool) error {
-	if whole {
-		return os.RemoveAll(path)
-	}
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
-		return nil
-	}
-	return err
-}
-
 func (a *Agent) forgetUnits(ctx context.Context) error {
 	if r, ok := a.Host.Units.(reloader); ok {
 		return r.Reload(ctx)
@@ -315,7 +204,7 @@ func (a *Agent) compare(ctx context.Context, before []string) error {
 	if before == nil {
 		return nil
 	}
-	now, err := Snapshot(ctx, a.Host)
+	now, err := Snapshot(ctx, a.Host, a.kernel())
 	if err != nil {
 		return err
 	}
@@ -325,9 +214,12 @@ func (a *Agent) compare(ctx context.Context, before []string) error {
 	return nil
 }
 
-// removeSelf removes the journal last: until then a cut reset can be repeated.
+// removeSelf removes the journal first: all of it has been undone, and without
+// what it saved it could not be undone once more.
 func (a *Agent) removeSelf(context.Context) error {
 	return errors.Join(
+		a.Journal.forget(),
+		os.RemoveAll(journalPath(a.Host)),
 		os.RemoveAll(a.Host.Path("/opt/muster")),
 		os.RemoveAll(a.Host.Path(stampRoot)),
 		os.RemoveAll(a.Host.Path(StateDir)),

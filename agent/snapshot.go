@@ -9,13 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/muster-project/muster/plan/step"
 )
@@ -23,10 +20,13 @@ import (
 // Snapshot describes everything on the host that an install may change, one
 // thing a line, sorted: files, links, addresses, routes, rules, nftables,
 // IPVS, mounts. Two snapshots of an unchanged host are equal.
-func Snapshot(ctx context.Context, h *step.Host) ([]string, error) {
-	var all []string
+func Snapshot(ctx context.Context, h *step.Host, k Kernel) ([]string, error) {
+	all, err := k.Network(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("take snapshot: %w", err)
+	}
 	for _, part := range []func(context.Context, *step.Host) ([]string, error){
-		fileLines, networkLines, nftLines, ipvsLines, mountLines,
+		fileLines, nftLines, ipvsLines, mountLines,
 	} {
 		lines, err := part(ctx, h)
 		if err != nil {
@@ -124,48 +124,6 @@ func describe(h *step.Host, name string, d fs.DirEntry) (string, error) {
 	return fmt.Sprintf("file %s %s", name, info.Mode()), nil
 }
 
-func networkLines(context.Context, *step.Host) ([]string, error) {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[int]string)
-	var lines []string
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-		lines = append(lines, fmt.Sprintf("link %s %s", l.Attrs().Name, l.Type()))
-	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addrs {
-		lines = append(lines, fmt.Sprintf("address %s dev %s", a.IPNet, names[a.LinkIndex]))
-	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range routes {
-		lines = append(lines, fmt.Sprintf("route %s via %s dev %s table %d type %d src %s", r.Dst, ipText(r.Gw), names[r.LinkIndex], r.Table, r.Type, ipText(r.Src)))
-	}
-	rules, err := netlink.RuleList(netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range rules {
-		lines = append(lines, fmt.Sprintf("rule %s", r))
-	}
-	return lines, nil
-}
-
-func ipText(ip net.IP) string {
-	if ip == nil {
-		return "-"
-	}
-	return ip.String()
-}
-
 // nftLines lists tables, chains and rules; -s leaves counters out.
 func nftLines(ctx context.Context, h *step.Host) ([]string, error) {
 	out, err := h.Exec.Run(ctx, nil, "nft", "-s", "list", "ruleset")
@@ -252,11 +210,11 @@ func readSnapshot(h *step.Host) ([]string, error) {
 
 // keepSnapshot takes the snapshot that a later reset is compared with; an
 // existing one is of an earlier time and stays.
-func keepSnapshot(ctx context.Context, h *step.Host) error {
+func keepSnapshot(ctx context.Context, h *step.Host, k Kernel) error {
 	if _, err := os.Stat(snapshotPath(h)); err == nil {
 		return nil
 	}
-	lines, err := Snapshot(ctx, h)
+	lines, err := Snapshot(ctx, h, k)
 	if err != nil {
 		return err
 	}

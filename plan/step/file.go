@@ -103,7 +103,10 @@ func (l Link) Do(_ context.Context, h *Host) error {
 	if err := os.Symlink(l.Target, tmp); err != nil {
 		return err
 	}
-	return os.Rename(tmp, full)
+	if err := os.Rename(tmp, full); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return nil
 }
 
 // Absent is a file that must not be there.
