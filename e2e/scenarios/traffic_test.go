@@ -59,11 +59,23 @@ func (u *user) podsReachPods(t *testing.T) {
 	pods := u.hello(t)
 	for i, from := range pods {
 		to := pods[1-i]
-		got := u.kubectl(t, "exec", from.name, "--", "wget", "-qO-", "-T", "5", "http://"+to.ip+":8080/hostname")
-		if got != to.name {
+		if got := u.dial(t, from, "http", to.ip, 8080); got != to.name {
 			t.Errorf("from %s to %s: %q", from.node, to.node, got)
 		}
 	}
+}
+
+// dial has a pod ask for the name of whoever answers at an address.
+func (u *user) dial(t *testing.T, from pod, protocol, host string, port int) string {
+	t.Helper()
+	out := u.on(t, from.node, fmt.Sprintf("curl -sS -m 20 'http://%s:8080/dial?host=%s&port=%d&protocol=%s&request=hostname&tries=1'",
+		from.ip, host, port, protocol))
+	var answer struct{ Responses, Errors []string }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Responses) != 1 {
+		t.Errorf("%s asks %s %s:%d: %s", from.node, protocol, host, port, out)
+		return ""
+	}
+	return answer.Responses[0]
 }
 
 // services: the Service answers by ClusterIP from pods and hosts and by
@@ -75,7 +87,7 @@ func (u *user) services(t *testing.T) {
 	udpIP := u.kubectl(t, "get", "service", "hello-udp", "-o", "jsonpath={.spec.clusterIP}")
 	seen := make(map[string]bool)
 	for range 10 {
-		seen[u.kubectl(t, "exec", pods[0].name, "--", "wget", "-qO-", "-T", "5", "http://"+clusterIP+"/hostname")] = true
+		seen[u.dial(t, pods[0], "http", clusterIP, 80)] = true
 	}
 	for _, p := range pods {
 		if !seen[p.name] {
@@ -88,8 +100,10 @@ func (u *user) services(t *testing.T) {
 				t.Errorf("%s to %s: %q", m, target, got)
 			}
 		}
-		if got := u.on(t, m, fmt.Sprintf("curl -sS -m 5 'http://%s:8080/dial?host=%s&port=81&protocol=udp&request=hostname&tries=1'", pods[0].ip, udpIP)); !strings.Contains(got, "hello-") {
-			t.Errorf("UDP by ClusterIP %s, asked from %s: %s", udpIP, m, got)
+	}
+	for _, from := range pods {
+		if got := u.dial(t, from, "udp", udpIP, 81); !seen[got] {
+			t.Errorf("UDP by ClusterIP from %s: %q", from.node, got)
 		}
 	}
 	// A Service without endpoints refuses at once, and a port that no Service
