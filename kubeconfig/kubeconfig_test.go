@@ -132,6 +132,19 @@ func TestMergeNames(t *testing.T) {
 	}
 }
 
+// An entry that says the same in another style is left in it.
+func TestMergeKeepsTheStyle(t *testing.T) {
+	text := `{"apiVersion":"v1","kind":"Config","current-context":"demo",
+"clusters":[{"name":"demo","cluster":{"server":"https://192.0.2.1:6443","certificate-authority-data":"Q0E="}}],
+"users":[{"name":"demo","user":{"client-certificate-data":"bmV3IGNlcnQ=","client-key-data":"bmV3IGtleQ=="}}],
+"contexts":[{"name":"demo","context":{"cluster":"demo","user":"demo"}}]}`
+	path := write(t, text)
+	if changed, err := kubeconfig.Merge(path, entry("demo"), true); changed || err != nil {
+		t.Errorf("changed %t, %v", changed, err)
+	}
+	untouched(t, "the same entry", path, text)
+}
+
 func TestMergeNeverTakesAName(t *testing.T) {
 	for name, tt := range map[string]struct{ file, kind, server string }{
 		"cluster with another CA": {"clusters:\n- name: demo\n  cluster: {server: https://x.example, certificate-authority-data: T1RIRVI=}\n", "cluster", "https://x.example"},

@@ -226,3 +226,18 @@ func TestPlanNamesWhatTheBundleLacks(t *testing.T) {
 		}
 	}
 }
+
+// A plan of a thousand hosts is made and checked in the time a person does not
+// notice.
+func BenchmarkPlanOfThousandHosts(b *testing.B) {
+	lines := []string{"network: {pods: [10.0.0.0/8], services: [172.16.0.0/16]}", "hosts:", "- {name: cp-1, address: 192.168.0.1, roles: [control-plane, etcd]}"}
+	for i := 1; i < 1000; i++ {
+		lines = append(lines, fmt.Sprintf("- {name: w-%d, address: 192.168.%d.%d, roles: [worker]}", i, 1+i/200, 1+i%200))
+	}
+	c := phasestest.Cluster(b, lines...)
+	for b.Loop() {
+		if _, err := all.Plan(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
