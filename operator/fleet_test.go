@@ -48,7 +48,12 @@ type machine struct {
 	complaint string
 }
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t testing.TB) *fleet {
+	t.Helper()
+	return fleetOf(t, "cp-1", "w-1", "w-2")
+}
+
+func fleetOf(t testing.TB, names ...string) *fleet {
 	t.Helper()
 	b := testBundle(t)
 	node, err := b.Lookup("muster-node")
@@ -60,7 +65,7 @@ func newFleet(t *testing.T) *fleet {
 	f := &fleet{machines: map[string]*machine{}}
 	inv := inventory.Inventory{Cluster: "demo"}
 	known := ""
-	for i, name := range []string{"cp-1", "w-1", "w-2"} {
+	for i, name := range names {
 		m := &machine{root: t.TempDir(), nodeSum: node.Files[0].SHA256, api: &fakeAPI{}, sessions: make(chan *protocol.Session, 10)}
 		m.put(t, "/proc/self/mountinfo", "") // a snapshot lists the mounts
 		config := sshtest.Config{Exec: m.exec}
@@ -68,7 +73,7 @@ func newFleet(t *testing.T) *fleet {
 		m.Server = sshtest.Start(t, config)
 		f.machines[name] = m
 		known += sshtest.KnownHosts(m.Server)
-		h := inventory.Host{Name: name, Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), Roles: []inventory.Role{inventory.Worker}}
+		h := inventory.Host{Name: name, Address: netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), Roles: []inventory.Role{inventory.Worker}}
 		if name == "cp-1" {
 			h.Roles = []inventory.Role{inventory.ControlPlane, inventory.Etcd}
 		}
@@ -83,7 +88,7 @@ func newFleet(t *testing.T) *fleet {
 }
 
 // another is an operator with connections of its own.
-func (f *fleet) another(t *testing.T, inv inventory.Inventory, b *bundle.Bundle) *operator.Operator {
+func (f *fleet) another(t testing.TB, inv inventory.Inventory, b *bundle.Bundle) *operator.Operator {
 	t.Helper()
 	o := &operator.Operator{Inventory: inv, Bundle: b, Locked: true}
 	t.Cleanup(func() { _ = o.Close() })
@@ -91,7 +96,7 @@ func (f *fleet) another(t *testing.T, inv inventory.Inventory, b *bundle.Bundle)
 }
 
 // put writes a file of the machine.
-func (m *machine) put(t *testing.T, path, content string) {
+func (m *machine) put(t testing.TB, path, content string) {
 	t.Helper()
 	full := filepath.Join(m.root, path)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o644)); err != nil {
@@ -178,7 +183,7 @@ func (a *fakeAPI) Call(_ context.Context, as step.Credentials, c step.Call) ([]b
 }
 
 // testBundle holds muster-node and a program.
-func testBundle(t *testing.T) *bundle.Bundle {
+func testBundle(t testing.TB) *bundle.Bundle {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
 	var artifacts []bundle.Artifact
@@ -198,7 +203,7 @@ func testBundle(t *testing.T) *bundle.Bundle {
 	return b
 }
 
-func testBlob(t *testing.T, dir, name string) bundle.File {
+func testBlob(t testing.TB, dir, name string) bundle.File {
 	t.Helper()
 	content := []byte(strings.Repeat("the program "+name+" ", 1000))
 	enc, err := zstd.NewWriter(nil)

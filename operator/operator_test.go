@@ -5,6 +5,7 @@ package operator_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -353,5 +354,33 @@ func TestUnknownHost(t *testing.T) {
 	f := newFleet(t)
 	if _, err := f.Host(t.Context(), "w-9"); err == nil || !strings.Contains(err.Error(), "no host w-9") {
 		t.Errorf("%v", err)
+	}
+}
+
+// BenchmarkThousandHosts asks a thousand hosts for facts, login included. Both
+// ends of every connection are in this process.
+func BenchmarkThousandHosts(b *testing.B) {
+	names := []string{"cp-1"}
+	for i := 1; i < 1000; i++ {
+		names = append(names, fmt.Sprintf("w-%d", i))
+	}
+	f := fleetOf(b, names...)
+	for _, m := range f.machines {
+		m.sessions = make(chan *protocol.Session, 1000)
+		m.handler = handler(func(r protocol.Request, w *protocol.Writer) error {
+			if r.Op == protocol.OpFacts {
+				return w.Value(facts.Host{Hostname: "here", Time: time.Now()})
+			}
+			return w.Value(protocol.Hello{Protocol: protocol.Version})
+		})
+	}
+	for b.Loop() {
+		o := f.another(b, f.Inventory, f.Bundle)
+		if found, err := o.Facts(b.Context(), names); err != nil || len(found) != len(names) {
+			b.Fatalf("%d hosts answered: %v", len(found), err)
+		}
+		if err := o.Close(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
