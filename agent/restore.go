@@ -101,7 +101,8 @@ func restorePath(h *step.Host, b Before) error {
 
 func restoreLink(path string, b Before) error {
 	if target, err := os.Readlink(path); err != nil || target != b.Target {
-		if err := removeNew(path, false); err != nil {
+		// A folder in its place is younger, and so is all that is in it.
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 		if err := os.Symlink(b.Target, path); err != nil {
@@ -125,7 +126,7 @@ func restoreFolder(path string) error {
 // restoreFile gives the saved file its old name beside the saved one.
 func restoreFile(saved, path string) error {
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		if err := os.Remove(path); err != nil {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
