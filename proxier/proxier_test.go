@@ -4,6 +4,8 @@ package proxier_test
 
 import (
 	"net/netip"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,9 +18,23 @@ import (
 // running is a Proxier at work in a bubble of its own time.
 type running struct {
 	*testing.T
-	kernel  *proxiertest.Kernel
-	inbox   *proxier.Inbox
-	reports []proxier.Report
+	kernel *proxiertest.Kernel
+	inbox  *proxier.Inbox
+
+	mu   sync.Mutex
+	told []proxier.Report
+}
+
+func (r *running) report(report proxier.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, report)
+}
+
+func (r *running) reports() []proxier.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
 }
 
 // inBubble runs a Proxier that knows one Service with two endpoints.
@@ -29,7 +45,7 @@ func inBubble(t *testing.T, test func(*running)) {
 			Kernel: r.kernel,
 			Model:  proxier.NewModel(proxier.Config{Node: "here"}),
 			Inbox:  r.inbox,
-			Report: func(report proxier.Report) { r.reports = append(r.reports, report) },
+			Report: r.report,
 		}
 		go p.Run(t.Context())
 		r.inbox.Node(proxier.Node{Addrs: []netip.Addr{nodeAddr}})
@@ -76,10 +92,11 @@ func (r *running) expect(what string, weight uint32, there bool) {
 
 func (r *running) lastReport() proxier.Report {
 	r.Helper()
-	if len(r.reports) == 0 {
+	all := r.reports()
+	if len(all) == 0 {
 		r.Fatal("no report")
 	}
-	return r.reports[len(r.reports)-1]
+	return all[len(all)-1]
 }
 
 func TestNothingIsAppliedBeforeEverythingWasTold(t *testing.T) {
@@ -250,9 +267,10 @@ func TestADeadKernelIsNotAskedInALoop(t *testing.T) {
 		r.kernel.CutAfter(1)
 		r.inbox.Slice(slice("web-1"))
 		r.inbox.Service(web("10.96.0.8"))
-		before := len(r.reports)
+		synctest.Wait()
+		before := len(r.reports())
 		r.wait(10 * time.Minute)
-		if n := len(r.reports) - before; n < 5 || n > 40 {
+		if n := len(r.reports()) - before; n < 5 || n > 40 {
 			t.Errorf("%d attempts in ten minutes, want some dozens", n)
 		}
 		r.kernel.CutAfter(0)
@@ -270,7 +288,7 @@ func TestABurstCostsOnePass(t *testing.T) {
 			r.inbox.Slice(slice("web-1", endpoint("10.244.0.2", "here")))
 		}
 		r.sync()
-		if n := len(r.reports); n != 1 {
+		if n := len(r.reports()); n != 1 {
 			t.Errorf("%d passes, want 1", n)
 		}
 	})
