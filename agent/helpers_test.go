@@ -130,7 +130,7 @@ func (h *host) emit(v any) error {
 func (h *host) apply(steps ...step.Step) ([]protocol.Event, error) {
 	h.events = nil
 	err := h.agent.Apply(h.T.Context(), steps, false, h.emit)
-	return slices.DeleteFunc(h.events, func(e protocol.Event) bool { return e.State == protocol.Started }), err
+	return slices.DeleteFunc(slices.Clone(h.events), func(e protocol.Event) bool { return e.State == protocol.Started }), err
 }
 
 // mustApply is apply of steps that succeed.
