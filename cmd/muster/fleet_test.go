@@ -36,6 +36,8 @@ type fakeNode struct {
 	facts     facts.Host
 	done      map[string]bool
 	breaks    string // the text of the step that fails
+	hangs     string // the text of the step that takes for ever
+	hung      chan struct{}
 	wasLocked bool
 }
 
@@ -82,7 +84,7 @@ type stdio struct {
 func (stdio) Close() error { return nil }
 
 // Handle answers as a muster-node does.
-func (n *fakeNode) Handle(_ context.Context, r protocol.Request, w *protocol.Writer) error {
+func (n *fakeNode) Handle(ctx context.Context, r protocol.Request, w *protocol.Writer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch r.Op {
@@ -96,7 +98,7 @@ func (n *fakeNode) Handle(_ context.Context, r protocol.Request, w *protocol.Wri
 		f.Time = time.Now()
 		return w.Value(f)
 	case protocol.OpApply:
-		return n.apply(r, w)
+		return n.apply(ctx, r, w)
 	case protocol.OpReset:
 		n.done = map[string]bool{}
 		return nil
@@ -109,13 +111,20 @@ func (n *fakeNode) Handle(_ context.Context, r protocol.Request, w *protocol.Wri
 	return fmt.Errorf("no such call %q", r.Op)
 }
 
-func (n *fakeNode) apply(r protocol.Request, w *protocol.Writer) error {
+func (n *fakeNode) apply(ctx context.Context, r protocol.Request, w *protocol.Writer) error {
 	if !r.Check && !n.wasLocked {
 		return errors.New("changed without a lock")
 	}
 	for i, s := range r.Steps {
 		if _, waits := s.(step.Condition); waits && r.Check {
 			continue
+		}
+		if s.String() == n.hangs {
+			close(n.hung)
+			n.mu.Unlock()
+			<-ctx.Done()
+			n.mu.Lock()
+			return ctx.Err()
 		}
 		e := protocol.Event{Index: i, Text: s.String(), State: protocol.Changed}
 		switch {
@@ -164,8 +173,8 @@ func (w world) fleet(ts *testscript.TestScript, _ bool, hosts []string) {
 // fleetKey is the key of a script's fake nodes among its values.
 type fleetKey struct{}
 
-// node HOST breaks STEP has a step fail, `node HOST facts JSON` changes facts,
-// `node HOST mends` takes a failure back.
+// node HOST breaks STEP has a step fail, `node HOST hangs STEP` has it never
+// end, `node HOST mends` takes either back, `node HOST facts JSON` changes facts.
 func fakeNodeCmd(ts *testscript.TestScript, _ bool, args []string) {
 	n := ts.Value(fleetKey{}).(map[string]*fakeNode)[args[0]]
 	n.mu.Lock()
@@ -173,8 +182,10 @@ func fakeNodeCmd(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[1] {
 	case "breaks":
 		n.breaks = args[2]
+	case "hangs":
+		n.hangs, n.hung = args[2], make(chan struct{})
 	case "mends":
-		n.breaks = ""
+		n.breaks, n.hangs = "", ""
 	case "facts":
 		ts.Check(json.Unmarshal([]byte(args[2]), &n.facts))
 	default:
@@ -206,4 +217,21 @@ func wholeBundle(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return a.Files[0].SHA256
+}
+
+// ctrl-c HOST waits until the host hangs and interrupts the program that runs
+// in the background.
+func ctrlC(ts *testscript.TestScript, _ bool, args []string) {
+	n := ts.Value(fleetKey{}).(map[string]*fakeNode)[args[0]]
+	n.mu.Lock()
+	hung := n.hung
+	n.mu.Unlock()
+	select {
+	case <-hung:
+	case <-time.After(time.Minute):
+		ts.Fatalf("%s was not asked for the step that hangs", args[0])
+	}
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(os.Interrupt))
+	}
 }

@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"envsubst": envsubst,
 			"fleet":    w.fleet,
 			"node":     fakeNodeCmd,
+			"ctrl-c":   ctrlC,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
