@@ -161,7 +161,10 @@ func ipvsLines(_ context.Context, h *step.Host) ([]string, error) {
 	scan := bufio.NewScanner(f)
 	for scan.Scan() {
 		fields := strings.Fields(scan.Text())
-		if len(fields) >= 2 && (fields[0] == "TCP" || fields[0] == "UDP" || fields[0] == "SCTP" || fields[0] == "->") {
+		if len(fields) < 2 || fields[1] == "RemoteAddress:Port" {
+			continue // headings appear with the module
+		}
+		if fields[0] == "TCP" || fields[0] == "UDP" || fields[0] == "SCTP" || fields[0] == "->" {
 			lines = append(lines, "ipvs "+strings.Join(fields[:min(4, len(fields))], " "))
 		}
 	}
