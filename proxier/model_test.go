@@ -233,6 +233,7 @@ func FuzzModel(f *testing.F) {
 		w := newWorld()
 		m := proxier.NewModel(proxier.Config{Node: "node-1"})
 		copied := proxier.NewState()
+		w.tell(m)
 		for range 120 {
 			w.step(r)
 			w.tell(m)
