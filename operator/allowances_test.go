@@ -5,8 +5,11 @@ package operator
 import (
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"testing"
 
+	"github.com/muster-project/muster/phases/all"
+	"github.com/muster-project/muster/phases/phasestest"
 	"github.com/muster-project/muster/pki"
 	"github.com/muster-project/muster/plan/step"
 )
@@ -58,5 +61,39 @@ func TestAllowances(t *testing.T) {
 	}
 	if !a.token("w-1") || a.token("w-2") || a.token("") {
 		t.Error("a token is for the node of the step")
+	}
+}
+
+// A kind of step that asks for a certificate or a blob is in allowances.add:
+// every request and every blob of a whole plan may be asked for.
+func TestStepsMayAskForWhatTheyHold(t *testing.T) {
+	p, err := all.Plan(phasestest.Cluster(t, phasestest.OneAndTwo()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, blobs := 0, 0
+	for _, task := range p.Tasks {
+		for _, s := range task.Steps {
+			var a allowances
+			a.add(step.List{s})
+			v := reflect.ValueOf(s)
+			for i := range v.NumField() {
+				switch f := v.Field(i).Interface().(type) {
+				case pki.Request:
+					requests++
+					if !a.certificate(f) {
+						t.Errorf("%T: %s would be refused its certificate", s, s)
+					}
+				case step.Blob:
+					blobs++
+					if !a.blob(f.Compressed) {
+						t.Errorf("%T: %s would be refused its blob", s, s)
+					}
+				}
+			}
+		}
+	}
+	if requests < 10 || blobs < 10 {
+		t.Errorf("only %d requests and %d blobs looked at", requests, blobs)
 	}
 }

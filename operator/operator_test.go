@@ -289,6 +289,20 @@ func TestOtherVersion(t *testing.T) {
 	}
 }
 
+// A host with another muster-node gets ours before anything is started. This
+// one takes no files, so it stays at that.
+func TestOtherNodeIsReplaced(t *testing.T) {
+	f := newFleet(t)
+	f.machines["w-1"].nodeSum = strings.Repeat("0", 64)
+	_, err := f.Host(t.Context(), "w-1")
+	if err == nil || !strings.Contains(err.Error(), "bring muster-node: ") {
+		t.Errorf("%v", err)
+	}
+	if asked := f.machines["w-1"].Commands(); slices.ContainsFunc(asked, func(line string) bool { return strings.HasSuffix(line, " serve") }) {
+		t.Errorf("the other one was started: %q", asked)
+	}
+}
+
 // A muster-node that ends at once says why.
 func TestNodeThatEnds(t *testing.T) {
 	f := newFleet(t)

@@ -94,6 +94,8 @@ func uses(s step.Step) (files, users []string) {
 		users = []string{s.Owner}
 	case step.Bootstrap:
 		files = []string{s.CAPath}
+	case step.Identity:
+		files = []string{s.CAPath}
 	case step.Healthy:
 		files = s.Argv[:1]
 	case step.Image:
