@@ -5,7 +5,6 @@
 package facts
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io/fs"
@@ -174,9 +173,8 @@ func (g gatherer) network() {
 // listening adds the local ports in state 0A (TCP_LISTEN) of a /proc/net/tcp
 // table (kernel Documentation/networking/proc_net_tcp.rst).
 func listening(table string, ports map[int]bool) {
-	scan := bufio.NewScanner(strings.NewReader(table))
-	for scan.Scan() {
-		fields := strings.Fields(scan.Text())
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
 		if len(fields) < 4 || fields[3] != "0A" {
 			continue
 		}

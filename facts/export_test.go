@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package facts
+
+// Listening adds the ports of a /proc/net/tcp table.
+var Listening = listening
