@@ -30,8 +30,8 @@ func someRuns() results {
 			join: cost{seconds(10 + float64(i)), seconds(8)}, joinReport: runReport{Schema: runSchema, BytesSent: 90_000_000},
 		})
 		r.peer = append(r.peer, peerRun{
-			copyPrograms: seconds(9), copyImages: seconds(14), importImages: seconds(15),
-			init: cost{seconds(2 * wall), seconds(30)}, join: cost{seconds(8), seconds(6)},
+			prepared: preparation{copyPrograms: seconds(9), copyImages: seconds(14), importImages: seconds(15)},
+			init:     cost{seconds(2 * wall), seconds(30)}, join: cost{seconds(8), seconds(6)},
 		})
 	}
 	return r

@@ -37,11 +37,12 @@ ctr version >/dev/null`
 // as far as it goes, which is not to a pod network and answering DNS.
 func (b *bench) peerRun(ctx context.Context, l *lab.Lab) (peerRun, error) {
 	var r peerRun
-	if err := b.preparePeer(ctx, l, controlPlane, &r); err != nil {
+	var err error
+	if r.prepared, err = b.preparePeer(ctx, l, controlPlane, func(string) bool { return true }); err != nil {
 		return r, err
 	}
-	var unused peerRun // a worker needs fewer images; it does not matter before the clock starts
-	if err := b.preparePeer(ctx, l, worker, &unused); err != nil {
+	ofWorkers := func(artifact string) bool { return artifact == "peer-kube-proxy" || artifact == "peer-pause" }
+	if _, err = b.preparePeer(ctx, l, worker, ofWorkers); err != nil {
 		return r, err
 	}
 	checks := " --ignore-preflight-errors=" + strings.Join(ignored, ",")
@@ -51,7 +52,6 @@ func (b *bench) peerRun(ctx context.Context, l *lab.Lab) (peerRun, error) {
 			return err
 		})
 	}
-	var err error
 	r.init, err = on(controlPlane, "kubeadm init", "kubeadm init --pod-network-cidr=10.244.0.0/16"+
 		" --kubernetes-version=v"+b.bundle.Kubernetes()+checks)
 	if err != nil {
@@ -66,34 +66,35 @@ func (b *bench) peerRun(ctx context.Context, l *lab.Lab) (peerRun, error) {
 }
 
 // preparePeer does what comes before kubeadm's clock starts.
-func (b *bench) preparePeer(ctx context.Context, l *lab.Lab, machine string, r *peerRun) error {
+func (b *bench) preparePeer(ctx context.Context, l *lab.Lab, machine string, wanted func(artifact string) bool) (preparation, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.within, fmt.Errorf("prepare %s for kubeadm: not within %s (-within)", machine, b.within))
 	defer cancel()
+	var p preparation
 	begin := time.Now()
 	if err := copyTo(ctx, l, machine, b.programs); err != nil {
-		return fmt.Errorf("copy programs to %s: %w", machine, err)
+		return p, fmt.Errorf("copy programs to %s: %w", machine, err)
 	}
-	r.copyPrograms = time.Since(begin)
+	p.copyPrograms = time.Since(begin)
 	if _, err := l.Run(ctx, machine, start); err != nil {
-		return err
+		return p, err
 	}
 	for _, a := range b.bundle.Artifacts() {
-		if a.Group != bundle.Peer || a.Kind != bundle.Image {
+		if a.Group != bundle.Peer || a.Kind != bundle.Image || !wanted(a.Name) {
 			continue
 		}
-		if err := b.load(ctx, l, machine, a, r); err != nil {
-			return fmt.Errorf("load %s on %s: %w", a.Ref, machine, err)
+		if err := b.load(ctx, l, machine, a, &p); err != nil {
+			return p, fmt.Errorf("load %s on %s: %w", a.Ref, machine, err)
 		}
 	}
 	b.say("%s: programs copied in %.1fs, images in %.1fs and imported in %.1fs", machine,
-		r.copyPrograms.Seconds(), r.copyImages.Seconds(), r.importImages.Seconds())
-	return nil
+		p.copyPrograms.Seconds(), p.copyImages.Seconds(), p.importImages.Seconds())
+	return p, nil
 }
 
 // imageFile is where an image is copied to before it is imported.
 const imageFile = "/root/image.tar"
 
-func (b *bench) load(ctx context.Context, l *lab.Lab, machine string, image bundle.Artifact, r *peerRun) error {
+func (b *bench) load(ctx context.Context, l *lab.Lab, machine string, image bundle.Artifact, p *preparation) error {
 	begin := time.Now()
 	err := copyTo(ctx, l, machine, func(a *archive) error { return a.fromBundle(b.bundle, image.Files[0], imageFile) })
 	if err != nil {
@@ -103,8 +104,8 @@ func (b *bench) load(ctx context.Context, l *lab.Lab, machine string, image bund
 	if _, err := l.Run(ctx, machine, "ctr -n k8s.io images import "+imageFile); err != nil {
 		return err
 	}
-	r.copyImages += copied.Sub(begin)
-	r.importImages += time.Since(copied)
+	p.copyImages += copied.Sub(begin)
+	p.importImages += time.Since(copied)
 	_, err = l.Run(ctx, machine, "rm "+imageFile)
 	return err
 }

@@ -66,15 +66,14 @@ func rows(r results) []row {
 		return row{what, list(r.muster, m), list(r.peer, p), ratio(median(r.peer, p), median(r.muster, m))}
 	}
 	alone := func(what string, p peers) row { return row{what, "in the line above", list(r.peer, p), ""} }
-	prepared := func(p peerRun) time.Duration { return p.copyPrograms + p.copyImages + p.importImages }
 	return []row{
 		compare("control plane", func(m musterRun) time.Duration { return m.init.wall }, func(p peerRun) time.Duration { return p.init.wall }),
 		compare("the same in CPU time of the machine", func(m musterRun) time.Duration { return m.init.cpu }, func(p peerRun) time.Duration { return p.init.cpu }),
-		alone("before that: copy programs", func(p peerRun) time.Duration { return p.copyPrograms }),
-		alone("before that: copy images", func(p peerRun) time.Duration { return p.copyImages }),
-		alone("before that: import images", func(p peerRun) time.Duration { return p.importImages }),
+		alone("before that: copy programs", func(p peerRun) time.Duration { return p.prepared.copyPrograms }),
+		alone("before that: copy images", func(p peerRun) time.Duration { return p.prepared.copyImages }),
+		alone("before that: import images", func(p peerRun) time.Duration { return p.prepared.importImages }),
 		compare("control plane from a bare machine", func(m musterRun) time.Duration { return m.init.wall },
-			func(p peerRun) time.Duration { return prepared(p) + p.init.wall }),
+			func(p peerRun) time.Duration { return p.prepared.all() + p.init.wall }),
 		compare("join of a worker", func(m musterRun) time.Duration { return m.join.wall }, func(p peerRun) time.Duration { return p.join.wall }),
 		compare("the same in CPU time of the machine", func(m musterRun) time.Duration { return m.join.cpu }, func(p peerRun) time.Duration { return p.join.cpu }),
 	}

@@ -29,12 +29,15 @@ type musterRun struct {
 	initReport, joinReport runReport
 }
 
-// peerRun is the same by kubeadm. What comes before its clock is in the first
-// three, for the control-plane machine.
+// peerRun is the same by kubeadm.
 type peerRun struct {
-	copyPrograms, copyImages, importImages time.Duration
-	init, join                             cost
+	prepared   preparation // of the control-plane machine, before kubeadm's clock
+	init, join cost
 }
+
+type preparation struct{ copyPrograms, copyImages, importImages time.Duration }
+
+func (p preparation) all() time.Duration { return p.copyPrograms + p.copyImages + p.importImages }
 
 // runReport is what `muster init -o json` prints, as far as it is used here.
 type runReport struct {
