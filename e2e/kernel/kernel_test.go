@@ -6,7 +6,6 @@ package kernel
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,10 @@ import (
 	"github.com/muster-project/muster/e2e/lab"
 )
 
-const labName = "kernel"
+const (
+	labName = "kernel"
+	source  = "../../proxier/kernel"
+)
 
 // TestProxierOnRealKernel builds the proxier's kernel tests here and runs them
 // there, each in namespaces that it makes itself.
@@ -23,7 +25,7 @@ func TestProxierOnRealKernel(t *testing.T) {
 	dir := t.TempDir()
 	muster, tests := filepath.Join(dir, "muster"), filepath.Join(dir, "proxier.test")
 	build(t, "build", "-o", muster, "../../cmd/muster")
-	build(t, "test", "-c", "-tags", "kernel", "-o", tests, "../../proxier/kernel")
+	build(t, "test", "-c", "-tags", "kernel", "-o", tests, source)
 	if err := lab.Down(t.Context(), labName); err != nil {
 		t.Fatal(err)
 	}
@@ -42,15 +44,20 @@ func TestProxierOnRealKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.Open(tests)
-	if err != nil {
+	// The tests read their testdata beside themselves.
+	pack := exec.CommandContext(t.Context(), "tar", "-c", "-C", dir, "proxier.test", "-C", source, "testdata")
+	unpack := exec.CommandContext(t.Context(), ssh[0], append(ssh[1:], "tar -x -C /root")...)
+	if unpack.Stdin, err = pack.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
-	defer content.Close()
-	send := exec.CommandContext(t.Context(), ssh[0], append(ssh[1:], "cat >/root/proxier.test && chmod 755 /root/proxier.test")...)
-	send.Stdin = content
-	if out, err := send.CombinedOutput(); err != nil {
+	if err := pack.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := unpack.CombinedOutput(); err != nil {
 		t.Fatalf("send the tests: %v\n%s", err, out)
+	}
+	if err := pack.Wait(); err != nil {
+		t.Fatalf("pack the tests: %v", err)
 	}
 	out, err := l.Run(t.Context(), "cp-1", "cd /root && ./proxier.test -test.v 2>&1")
 	if err != nil || !strings.Contains(out, "\nPASS") {

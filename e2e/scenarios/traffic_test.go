@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func (u *user) names(t *testing.T) {
 		{"a", "hello-headless.default.svc.cluster.local", pods[1].ip},
 		{"a", strings.ReplaceAll(pods[1].ip, ".", "-") + ".default.pod.cluster.local", pods[1].ip},
 		{"a", "kubernetes.default.svc.cluster.local", "10.96.0.1"},
-		{"ptr", clusterIP, "hello.default.svc.cluster.local"},
+		{"ptr", arpa(clusterIP), "hello.default.svc.cluster.local"},
 	} {
 		if got := lookup(c.kind, c.name); !strings.Contains(got, c.want) {
 			t.Errorf("%s %s: want %s in\n%s", c.kind, c.name, c.want, got)
@@ -141,6 +142,13 @@ func (u *user) names(t *testing.T) {
 	if got := u.kubectl(t, "exec", pods[0].name, "--", "/agnhost", "connect", "hello:80", "--timeout=5s"); got != "" {
 		t.Errorf("by short name: %s", got)
 	}
+}
+
+// arpa is the name under which an IPv4 address is looked up (RFC 1035, 3.5).
+func arpa(ip string) string {
+	bytes := strings.Split(ip, ".")
+	slices.Reverse(bytes)
+	return strings.Join(bytes, ".") + ".in-addr.arpa"
 }
 
 // kubeletVerbs: logs, exec and port-forward work with certificates that the
