@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,9 +31,9 @@ type Conn struct {
 const nodePath = templates.BinDir + "/muster-node"
 
 // open brings muster-node to a host if it is not there, and starts it.
-func (o *Operator) open(ctx context.Context, name string, link *ssh.Conn) (*Conn, error) {
+func (o *Operator) open(ctx context.Context, name string, link *ssh.Conn, have string) (*Conn, error) {
 	c := &Conn{operator: o, name: name, ssh: link}
-	if err := c.upload(ctx); err != nil {
+	if err := c.upload(ctx, have); err != nil {
 		return nil, fmt.Errorf("bring muster-node: %w", err)
 	}
 	if err := c.start(ctx); err != nil {
@@ -43,8 +42,8 @@ func (o *Operator) open(ctx context.Context, name string, link *ssh.Conn) (*Conn
 	return c, nil
 }
 
-// upload brings muster-node unless the host has this very one.
-func (c *Conn) upload(ctx context.Context) error {
+// upload brings muster-node unless the one that the host has is this very one.
+func (c *Conn) upload(ctx context.Context, have string) error {
 	artifact, err := c.operator.Bundle.Lookup("muster-node")
 	if err != nil {
 		return err
@@ -53,12 +52,7 @@ func (c *Conn) upload(ctx context.Context) error {
 	if !ok {
 		return errors.New("the bundle's artifact muster-node has no such file")
 	}
-	have, err := c.ssh.Run(ctx, remote.Cmd{Argv: []string{"sha256sum", nodePath}})
-	var exit *remote.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return err
-	}
-	if err == nil && strings.HasPrefix(string(have.Stdout), file.SHA256) {
+	if have == file.SHA256 {
 		return nil
 	}
 	content, err := c.operator.Bundle.OpenFile(file)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type Operator struct {
 // host is what there is of one host so far.
 type host struct {
 	link  attempt[*ssh.Conn]
+	sum   attempt[string] // of its muster-node; empty if it has none
 	agent attempt[*Conn]
 }
 
@@ -104,6 +106,20 @@ func (o *Operator) Link(ctx context.Context, name string) (*ssh.Conn, error) {
 	})
 }
 
+// nodeSum asks a host, as root, for the SHA-256 of its muster-node.
+func (o *Operator) nodeSum(ctx context.Context, name string) (string, error) {
+	return o.host(name).sum.get(ctx, func() (string, error) {
+		out, err := o.Run(ctx, name, "sha256sum", nodePath)
+		var sudo *ssh.SudoError
+		var exit *remote.ExitError
+		if !errors.As(err, &sudo) && errors.As(err, &exit) {
+			return "", nil // sha256sum ran and found nothing
+		}
+		sum, _, _ := strings.Cut(string(out), " ")
+		return sum, err
+	})
+}
+
 // Host connects to the muster-node of a host, or returns the connection there
 // is.
 func (o *Operator) Host(ctx context.Context, name string) (*Conn, error) {
@@ -112,12 +128,16 @@ func (o *Operator) Host(ctx context.Context, name string) (*Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		sum, err := o.nodeSum(ctx, name)
+		if err != nil {
+			return nil, err
+		}
 		leave, err := o.enter(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer leave()
-		return o.open(ctx, name, link)
+		return o.open(ctx, name, link, sum)
 	})
 }
 
@@ -132,12 +152,12 @@ func (o *Operator) Run(ctx context.Context, name string, argv ...string) ([]byte
 	return result.Stdout, err
 }
 
-// Reach logs in to all hosts side by side and asks nothing of them: with one
-// that cannot be entered, none has been changed. The error joins those of the
-// hosts, each under its name.
+// Reach logs in to all hosts side by side, becomes root there and only looks:
+// with one that cannot be entered, none has been changed. The error joins those
+// of the hosts, each under its name.
 func (o *Operator) Reach(ctx context.Context, names []string) error {
 	return each(names, func(name string) error {
-		_, err := o.Link(ctx, name)
+		_, err := o.nodeSum(ctx, name)
 		return err
 	})
 }

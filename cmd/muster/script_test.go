@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"bundle":   w.bundle,
 			"sshd":     w.sshd,
 			"notasked": notAsked,
+			"looked":   looked,
 			"envsubst": envsubst,
 			"fleet":    w.fleet,
 			"node":     fakeNodeCmd,
@@ -133,5 +134,15 @@ func envsubst(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
 		text := os.Expand(ts.ReadFile(name), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// looked checks that the machine of sshd was asked for nothing but what
+// muster-node it has.
+func looked(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, line := range (*ts.Value(machine{}).(**sshtest.Server)).Commands() {
+		if line != "sha256sum /opt/muster/bin/muster-node" {
+			ts.Fatalf("the machine was asked for %q", line)
+		}
 	}
 }
