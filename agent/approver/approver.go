@@ -68,8 +68,10 @@ type csr struct {
 
 // Run watches requests and approves those that are right.
 func (a *Approver) Run(ctx context.Context) error {
+	r := refusals{logf: a.Logf}
 	for {
-		if err := a.round(ctx); err != nil && ctx.Err() == nil {
+		err := a.round(ctx, &r)
+		if err != nil && !errors.Is(err, errRefused) && ctx.Err() == nil {
 			a.Logf("%v; looking again in %s", err, a.Retry)
 		}
 		select {
@@ -80,8 +82,33 @@ func (a *Approver) Run(ctx context.Context) error {
 	}
 }
 
+// errRefused says that a request was left pending.
+var errRefused = errors.New("left pending")
+
+// refusals says once of each request why it is left pending: it stays for a
+// day, and is looked at again and again.
+type refusals struct {
+	logf func(format string, args ...any)
+	said []string
+}
+
+func (r *refusals) say(c csr, why error) {
+	text := fmt.Sprintf("request %s of %s is left pending: %v", c.Metadata.Name, c.Spec.Username, why)
+	if !slices.Contains(r.said, text) {
+		r.logf("%s", text)
+		r.said = append(r.said, text)
+	}
+}
+
+// keep forgets requests that are gone.
+func (r *refusals) keep(list []csr) {
+	r.said = slices.DeleteFunc(r.said, func(text string) bool {
+		return !slices.ContainsFunc(list, func(c csr) bool { return strings.HasPrefix(text, "request "+c.Metadata.Name+" of ") })
+	})
+}
+
 // round judges what is pending and then waits for the next request to come.
-func (a *Approver) round(ctx context.Context) error {
+func (a *Approver) round(ctx context.Context, r *refusals) error {
 	query := "?fieldSelector=spec.signerName%3D" + strings.ReplaceAll(Signer, "/", "%2F")
 	body, err := a.API.Call(ctx, a.As, step.Call{Method: http.MethodGet, Path: csrPath + query})
 	if err != nil {
@@ -94,19 +121,29 @@ func (a *Approver) round(ctx context.Context) error {
 	if err := json.Unmarshal(body, &list); err != nil {
 		return fmt.Errorf("decode requests: %w", err)
 	}
+	r.keep(list.Items)
 	var errs []error
+	refused := false
 	for _, c := range list.Items {
-		errs = append(errs, a.judge(ctx, c))
+		err := a.judge(ctx, c, r)
+		if errors.Is(err, errRefused) {
+			refused = true
+			continue
+		}
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return a.watch(ctx, query+"&watch=1&timeoutSeconds=300&resourceVersion="+list.Metadata.ResourceVersion)
+	if refused {
+		return errRefused
+	}
+	return a.watch(ctx, query+"&watch=1&timeoutSeconds=300&resourceVersion="+list.Metadata.ResourceVersion, r)
 }
 
 // watch judges each request as it comes; it ends without an error when the
 // server ends the watch.
-func (a *Approver) watch(ctx context.Context, query string) error {
+func (a *Approver) watch(ctx context.Context, query string, r *refusals) error {
 	stream, err := a.API.Stream(ctx, a.As, step.Call{Method: http.MethodGet, Path: csrPath + query})
 	if err != nil {
 		return fmt.Errorf("watch requests: %w", err)
@@ -127,7 +164,7 @@ func (a *Approver) watch(ctx context.Context, query string) error {
 		if event.Type != "ADDED" {
 			continue
 		}
-		if err := a.judge(ctx, event.Object); err != nil {
+		if err := a.judge(ctx, event.Object, r); err != nil {
 			return err
 		}
 	}
@@ -135,7 +172,7 @@ func (a *Approver) watch(ctx context.Context, query string) error {
 
 // judge approves a pending request if it is right. An error means that it
 // should be looked at again: it is wrong now, or could not be judged.
-func (a *Approver) judge(ctx context.Context, c csr) error {
+func (a *Approver) judge(ctx context.Context, c csr, r *refusals) error {
 	if c.Spec.SignerName != Signer || len(c.Status.Certificate) > 0 || len(c.Status.Conditions) > 0 {
 		return nil
 	}
@@ -144,7 +181,8 @@ func (a *Approver) judge(ctx context.Context, c csr) error {
 		return fmt.Errorf("read the hosts' addresses: %w", err)
 	}
 	if err := Check(c.Spec.Username, c.Spec.Groups, c.Spec.Usages, c.Spec.Request, hosts); err != nil {
-		return fmt.Errorf("request %s of %s is left pending: %w", c.Metadata.Name, c.Spec.Username, err)
+		r.say(c, err)
+		return errRefused
 	}
 	if err := a.approve(ctx, c.Metadata.Name); err != nil {
 		return fmt.Errorf("approve %s of %s: %w", c.Metadata.Name, c.Spec.Username, err)
