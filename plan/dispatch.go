@@ -33,15 +33,22 @@ type queue struct {
 	bringing int
 }
 
-// brings reports whether a task moves files or images of the bundle.
+// smallest is how many bytes make a transfer that others should not share the
+// link with.
+const smallest = 1 << 20
+
+// brings reports whether a task moves files or images of some size.
 func brings(t Task) bool {
-	return slices.ContainsFunc(t.Steps, func(s step.Step) bool {
-		switch s.(type) {
-		case step.Install, step.Image:
-			return true
+	var size int64
+	for _, s := range t.Steps {
+		switch s := s.(type) {
+		case step.Install:
+			size += s.Blob.Transfer
+		case step.Image:
+			size += s.Blob.Transfer
 		}
-		return false
-	})
+	}
+	return size >= smallest
 }
 
 func newRun(r *Runner, p Plan) *run {

@@ -19,7 +19,7 @@ func TestRunnerBringsInPlanOrder(t *testing.T) {
 		f := newFleet(t)
 		bring := func(id string, needs ...plan.ID) plan.Task {
 			tk := task(id, needs...)
-			tk.Steps = append(tk.Steps, step.Install{Path: "/" + id})
+			tk.Steps = append(tk.Steps, step.Install{Path: "/" + id, Blob: step.Blob{Transfer: 10 << 20}})
 			f.takes[id] = 10 * time.Second
 			return tk
 		}

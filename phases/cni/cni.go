@@ -17,7 +17,6 @@ import (
 	"github.com/muster-project/muster/phases/kubelet"
 	"github.com/muster-project/muster/phases/preflight"
 	"github.com/muster-project/muster/phases/proxier"
-	"github.com/muster-project/muster/phases/runtime"
 	"github.com/muster-project/muster/pki"
 	"github.com/muster-project/muster/plan"
 	"github.com/muster-project/muster/plan/step"
@@ -53,12 +52,12 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 			Host: h.Name, Phase: p.Name(), Steps: steps,
 			Needs: []plan.ID{install.ID(), cert.Task(h.Name), kubelet.Task(h.Name)},
 		}
-		// A node that is Ready may be given pods at once: their Services and
-		// their images must be there too.
+		// A node that is Ready may be given pods at once: their Services must
+		// be there too.
 		ready := plan.Task{
 			Host: h.Name, Phase: p.Name(), Part: "ready",
 			Steps: step.List{step.NodeReady{As: c.AsKubelet(), Node: h.Name, Condition: "Ready", Timeout: 3 * time.Minute}},
-			Needs: []plan.ID{run.ID(), proxier.Task(h.Name), runtime.Images(h.Name)},
+			Needs: []plan.ID{run.ID(), proxier.Task(h.Name)},
 		}
 		tasks = append(tasks, install, run, ready)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/muster-project/muster/addons"
 	"github.com/muster-project/muster/phases"
 	"github.com/muster-project/muster/phases/cni"
+	"github.com/muster-project/muster/phases/runtime"
 	"github.com/muster-project/muster/plan"
 	"github.com/muster-project/muster/plan/step"
 )
@@ -28,6 +29,10 @@ func (Phase) About() string { return "run CoreDNS and wait until it answers" }
 // resolves.
 func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 	artifact, err := c.Artifacts.Lookup("coredns")
+	if err != nil {
+		return nil, err
+	}
+	image, err := c.Image("coredns")
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +61,18 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 		},
 		Needs: []plan.ID{apply.ID()},
 	}
+	var tasks []plan.Task
 	for _, h := range c.Nodes() {
+		// Every node has the image: a replica may be moved anywhere, and there
+		// may be no registry to pull it from. It is not needed for a node to be
+		// Ready, so it is brought last.
+		load := plan.Task{
+			Host: h.Name, Phase: p.Name(), Part: "image", Steps: step.List{image}, Needs: []plan.ID{runtime.Task(h.Name)},
+		}
+		tasks = append(tasks, load)
 		// The scheduler spreads over the nodes that can take pods at that
 		// moment; applied earlier, both replicas would be on the fastest.
-		apply.Needs = append(apply.Needs, cni.Ready(h.Name))
+		apply.Needs = append(apply.Needs, cni.Ready(h.Name), load.ID())
 	}
-	return []plan.Task{apply, answers}, nil
+	return append(tasks, apply, answers), nil
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package runtime plans the container runtime: kernel features and settings,
-// containerd with runc and the stock shim, and the images that no registry has.
+// containerd with runc and the stock shim, and the image of pod sandboxes.
 //
 // On hosts it owns containerd.service, /etc/containerd, /var/lib/containerd,
 // /run/containerd, /opt/containerd, /run/runc, /etc/cni, which containerd
@@ -25,13 +25,10 @@ type Phase struct{}
 func (Phase) Name() string { return "runtime" }
 
 // About is the help text.
-func (Phase) About() string { return "prepare the kernel, run containerd, import the cluster's images" }
+func (Phase) About() string { return "prepare the kernel and run containerd" }
 
 // Task is the ID of a host's running runtime.
 func Task(host string) plan.ID { return plan.Task{Host: host, Phase: "runtime"}.ID() }
-
-// Images is the ID of a host's imported images.
-func Images(host string) plan.ID { return plan.Task{Host: host, Phase: "runtime", Part: "images"}.ID() }
 
 // Plan does every node.
 func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
@@ -59,16 +56,11 @@ func (p Phase) host(c phases.Cluster, h inventory.Host) ([]plan.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := images(c)
-	if err != nil {
-		return nil, err
-	}
 	install := plan.Task{
 		Host: h.Name, Phase: p.Name(), Part: "install", Steps: programs, Needs: []plan.ID{preflight.Task(h.Name)},
 	}
 	run := plan.Task{Host: h.Name, Phase: p.Name(), Steps: append(kernel, service...), Needs: []plan.ID{install.ID()}}
-	imports := plan.Task{Host: h.Name, Phase: p.Name(), Part: "images", Steps: images, Needs: []plan.ID{run.ID()}}
-	return []plan.Task{install, run, imports}, nil
+	return []plan.Task{install, run}, nil
 }
 
 func programs(c phases.Cluster) (step.List, error) {
@@ -139,18 +131,5 @@ func service(c phases.Cluster) (step.List, error) {
 		Name:   templates.ContainerdService,
 		Inputs: []string{templates.ContainerdConfigPath, templates.BinDir + "/containerd"},
 		Leaves: []string{"/var/lib/containerd", "/run/containerd", "/opt/containerd", "/run/runc", "/etc/cni"},
-	}), nil
-}
-
-// images are what every node may have to run before a registry is reached.
-func images(c phases.Cluster) (step.List, error) {
-	var steps step.List
-	for _, name := range []string{"pause", "coredns"} {
-		image, err := c.Image(name)
-		if err != nil {
-			return nil, err
-		}
-		steps = append(steps, image)
-	}
-	return steps, nil
+	}, pause), nil
 }
