@@ -71,7 +71,7 @@ func BootstrapToken(t Token) (Object, error) {
 	}
 	for _, g := range t.Groups {
 		if !strings.HasPrefix(g, "system:bootstrappers:") {
-			return Object{}, fmt.Errorf("bootstrap token %s: group %q does not start with system:bootstrappers:", t.ID, g)
+			return Object{}, fmt.Errorf("bootstrap token %s: group %q does not begin with %q", t.ID, g, "system:bootstrappers:")
 		}
 	}
 	return secretObject("kube-system", "bootstrap-token-"+t.ID, "bootstrap.kubernetes.io/token", tokenData{

@@ -48,7 +48,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if s.noRanges {
-			w.Write(body)
+			_, _ = w.Write(body)
 			return
 		}
 	}
@@ -224,7 +224,7 @@ func TestFromGoesOnAfterACut(t *testing.T) {
 		y.options.From = s.serve(t)
 		s.cut = func(w http.ResponseWriter, body []byte) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-			w.Write(body[:min(c.at, len(body))])
+			_, _ = w.Write(body[:min(c.at, len(body))])
 		}
 		if _, err := y.build(t, []recipe{released()}); err == nil || !strings.Contains(err.Error(), "run it again to go on") {
 			t.Errorf("%s: cut: %v", c.name, err)
@@ -264,7 +264,7 @@ func TestFromEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
 	s.cut = func(w http.ResponseWriter, body []byte) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-		w.Write(body[:100])
+		_, _ = w.Write(body[:100])
 		w.(http.Flusher).Flush()
 		cancel()
 		<-release

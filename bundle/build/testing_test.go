@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -146,14 +145,4 @@ func (m testMaker) make(ctx context.Context, _ *workshop, dir string) error {
 // fileRecipe makes one file of known content.
 func fileRecipe(name, text string) recipe {
 	return recipe{name: name, version: "1", group: bundle.Core, license: "MIT", makers: []maker{testMaker{in: text}}}
-}
-
-func digests(b *bundle.Bundle) string {
-	var all []string
-	for _, a := range b.Artifacts() {
-		for _, f := range a.Files {
-			all = append(all, fmt.Sprintf("%s/%s %s", a.Name, f.Name, f.Blob))
-		}
-	}
-	return strings.Join(all, "\n")
 }

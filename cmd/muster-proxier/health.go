@@ -106,7 +106,7 @@ func (h *health) handler(m *metrics) http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			w.WriteHeader(code)
-			json.NewEncoder(w).Encode(s) // a client that went away is no fault
+			_ = json.NewEncoder(w).Encode(s) // a client that went away is no fault
 		})
 	}
 	answer("/healthz", func(s status) bool { return s.Alive && s.Synced && s.NodeStays })

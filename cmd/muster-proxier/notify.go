@@ -22,8 +22,10 @@ type systemd struct{}
 // asks for more.
 const defaultHeartbeat = 5 * time.Second
 
-func (systemd) ready() { daemon.SdNotify(false, daemon.SdNotifyReady) }
-func (systemd) alive() { daemon.SdNotify(false, daemon.SdNotifyWatchdog) }
+// A notice that does not arrive shows in the unit, which then never becomes
+// ready or is restarted by its watchdog.
+func (systemd) ready() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }
+func (systemd) alive() { _, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) }
 
 func (systemd) heartbeat() time.Duration {
 	every, err := daemon.SdWatchdogEnabled(false)

@@ -124,7 +124,7 @@ func output(ctx context.Context, argv ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		// Not wrapped: muster's own exit code is not that program's.
-		return "", fmt.Errorf("run %s: %v: %s", argv[0], err, lastLines(errs.String(), 5))
+		return "", fmt.Errorf("run %s: %s: %s", argv[0], err.Error(), lastLines(errs.String(), 5))
 	}
 	return out.String(), nil
 }

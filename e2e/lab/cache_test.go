@@ -106,7 +106,7 @@ func TestCacheSpace(t *testing.T) {
 }
 
 func TestKeyOfTellsInputsApart(t *testing.T) {
-	if keyOf("ab", "c") == keyOf("a", "bc") || keyOf("a") == keyOf("a", "") || keyOf("a") != keyOf("a") {
+	if keyOf("ab", "c") == keyOf("a", "bc") || keyOf("a") == keyOf("a", "") {
 		t.Error("two lists of inputs, one key")
 	}
 }

@@ -177,7 +177,8 @@ func TestDialPassesOverASilentTarget(t *testing.T) {
 func TestDialClosesTheLateOne(t *testing.T) {
 	near, far := net.Pipe()
 	late, lateFar := net.Pipe()
-	defer errors.Join(near.Close(), far.Close())
+	defer near.Close()
+	defer far.Close()
 	dial := func(ctx context.Context, _, address string) (net.Conn, error) {
 		if address == "late" {
 			<-ctx.Done() // given up, but the connection was just made

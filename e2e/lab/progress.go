@@ -85,7 +85,7 @@ func runTold(ctx context.Context, say func(string), dir, what string, argv ...st
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
 				// Not wrapped: muster's own exit code is not that program's.
-				return fmt.Errorf("%s: %s: %v: it printed:\n%s", what, argv[0], exit, out)
+				return fmt.Errorf("%s: %s: %s: it printed:\n%s", what, argv[0], exit.Error(), out)
 			}
 			return err
 		case <-tick.C:

@@ -133,8 +133,7 @@ func (b *batch) acknowledge() {
 	binary.NativeEndian.PutUint16(b.buf[b.last+6:], flags|unix.NLM_F_ACK)
 }
 
-func (b *batch) empty() bool { return b.next == b.first }
-func (b *batch) full() bool  { return len(b.buf) > sendSize-1024 }
+func (b *batch) full() bool { return len(b.buf) > sendSize-1024 }
 
 // exchange sends a batch and reads until its last message is answered.
 // refused gets the position and error of each refused message and may end the

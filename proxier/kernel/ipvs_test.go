@@ -192,7 +192,7 @@ func FuzzParseMessages(f *testing.F) {
 		for _, m := range messages {
 			m.errno()
 			if len(m.body) >= unix.GENL_HDRLEN {
-				decodeService(m.body[unix.GENL_HDRLEN:])
+				_, _, _, _ = decodeService(m.body[unix.GENL_HDRLEN:])
 			}
 		}
 	})

@@ -11,16 +11,22 @@ import (
 
 func TestSysctls(t *testing.T) {
 	list := []sysctl{{name: "net/a", value: "1"}, {name: "net/b", value: "0"}, {name: "net/c", value: "1"}, {name: "net/gone", value: "1", optional: true}}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name    string
 		between func(sysctls)
 		want    string // after restoring
 	}{
 		{"as they were", func(sysctls) {}, "0 1 1"},
-		{"set twice", func(s sysctls) { s.set(list) }, "0 1 1"},
-		{"somebody changed one since", func(s sysctls) { s.write("net/a", "7") }, "7 1 1"},
-		{"somebody changed one and it was set again", func(s sysctls) { s.write("net/b", "5"); s.set(list) }, "0 1 1"},
-		{"a module was unloaded", func(s sysctls) { os.Remove(filepath.Join(s.root, "net/a")) }, "- 1 1"},
+		{"set twice", func(s sysctls) { must(s.set(list)) }, "0 1 1"},
+		{"somebody changed one since", func(s sysctls) { must(s.write("net/a", "7")) }, "7 1 1"},
+		{"somebody changed one and it was set again", func(s sysctls) { must(s.write("net/b", "5")); must(s.set(list)) }, "0 1 1"},
+		{"a module was unloaded", func(s sysctls) { must(os.Remove(filepath.Join(s.root, "net/a"))) }, "- 1 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := sysctls{root: t.TempDir(), file: filepath.Join(t.TempDir(), "state", "sysctls.json")}

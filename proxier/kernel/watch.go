@@ -122,7 +122,9 @@ func watchTable(ctx context.Context) (<-chan string, error) {
 	go func() {
 		defer close(out)
 		defer c.Close()
-		stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+		stop := context.AfterFunc(ctx, func() {
+			_ = c.SetReadDeadline(time.Unix(1, 0)) // wakes the read; it fails only on a closed socket, which is awake
+		})
 		defer stop()
 		var t transaction
 		for ctx.Err() == nil {

@@ -4,6 +4,7 @@ package ssh
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
 )
@@ -92,7 +93,7 @@ func (p *pipe) WriteTo(w io.Writer) (n int64, err error) {
 		p.data, batch = batch, p.data
 		p.moved.Broadcast()
 		p.mu.Unlock()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		}
 		if err != nil {
