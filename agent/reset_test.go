@@ -203,6 +203,17 @@ func TestResetThenInstall(t *testing.T) {
 	h.gone(before)
 }
 
+// muster-node was killed while it wrote: the part beside the file goes too.
+func TestResetAfterKill(t *testing.T) {
+	h, before := lived(t)
+	for _, path := range []string{"/etc/app.conf", "/usr/local/bin/app", "/var/lib/kubelet"} {
+		h.Write(step.Temporary(path), 0o600, "hal")
+	}
+	h.open()
+	h.reset()
+	h.gone(before)
+}
+
 // Modes beyond the nine bits come back too, and so does a pipe.
 func TestResetRestoresOddities(t *testing.T) {
 	h := newHost(t)

@@ -74,6 +74,9 @@ func (a *Agent) startUnits(ctx context.Context, entries []Entry) error {
 // reset, for an install may be tried again after a reset that was cut.
 func restorePath(h *step.Host, b Before) error {
 	path := h.Path(b.Name)
+	if err := removeNew(h.Path(step.Temporary(b.Name)), false); err != nil {
+		return err
+	}
 	if !b.Existed {
 		return removeNew(path, b.Whole)
 	}

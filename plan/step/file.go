@@ -96,7 +96,8 @@ func (l Link) Do(_ context.Context, h *Host) error {
 	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		return err
 	}
-	tmp := full + ".muster-new"
+	defer h.writing.lock(l.Path)()
+	tmp := h.Path(Temporary(l.Path))
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -152,6 +153,13 @@ func attributesRight(h *Host, path string, mode fs.FileMode, owner string) (bool
 	return int(st.Uid) == uid && int(st.Gid) == gid, nil
 }
 
+// Temporary is the name under which a file or link is made beside its place.
+// It is always the same one, so that what a killed process left there is taken
+// away by the next attempt, or by a reset.
+func Temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".muster-new")
+}
+
 // WriteFile replaces a file of the host whole: temporary beside it, mode and
 // owner before the name, sync, rename. A cut leaves the old file.
 func (h *Host) WriteFile(path string, mode fs.FileMode, owner string, data io.Reader) error {
@@ -160,7 +168,12 @@ func (h *Host) WriteFile(path string, mode fs.FileMode, owner string, data io.Re
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".muster-*")
+	defer h.writing.lock(path)()
+	unfinished := h.Path(Temporary(path))
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	tmp, err := os.OpenFile(unfinished, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

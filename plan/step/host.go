@@ -29,7 +29,8 @@ type Host struct {
 	// Lookup finds a user by name; nil is user.Lookup.
 	Lookup func(name string) (*user.User, error)
 
-	sums sums
+	sums    sums
+	writing pathLocks
 }
 
 // Units is the service manager of the host.
@@ -102,6 +103,28 @@ func (h *Host) User(name string) (u *user.User, known bool, err error) {
 		return nil, false, nil
 	}
 	return u, err == nil, err
+}
+
+// pathLocks let one task at a time write a path: two may make the same file,
+// and a temporary name is one per path.
+type pathLocks struct {
+	mu    sync.Mutex
+	locks map[string]*sync.Mutex
+}
+
+func (p *pathLocks) lock(path string) (unlock func()) {
+	p.mu.Lock()
+	if p.locks == nil {
+		p.locks = make(map[string]*sync.Mutex)
+	}
+	one, ok := p.locks[path]
+	if !ok {
+		one = new(sync.Mutex)
+		p.locks[path] = one
+	}
+	p.mu.Unlock()
+	one.Lock()
+	return one.Unlock
 }
 
 // sums remembers file hashes: the multi-call binary is an input of five units

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/muster-project/muster/pki"
@@ -180,4 +181,41 @@ func TestBootstrapWrites(t *testing.T) {
 		t.Error("the kubelet would use what is left of another cluster")
 	}
 	done(t, w, s, false)
+}
+
+// A process that was killed while it wrote leaves a part beside the file; the
+// next attempt takes it away.
+func TestWriteAfterKill(t *testing.T) {
+	w := steptest.New(t)
+	s := step.Install{Path: program, Mode: 0o755, Blob: w.Operator.AddBlob("the new one")}
+	if err := s.Do(t.Context(), w.Host); err != nil {
+		t.Fatal(err)
+	}
+	want := w.Tree()
+	w.Write(program, 0o755, "the old one")
+	w.Write(step.Temporary(program), 0o600, "the ne")
+	if err := s.Do(t.Context(), w.Host); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Tree(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Tasks of a host that run at once may make the same file.
+func TestWriteSideBySide(t *testing.T) {
+	w := steptest.New(t)
+	s := step.Install{Path: program, Mode: 0o755, Blob: w.Operator.AddBlob(noise(1 << 20))}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := s.Do(t.Context(), w.Host); err != nil {
+				t.Error(err)
+			}
+			if now, err := s.Done(t.Context(), w.Host); !now || err != nil {
+				t.Errorf("half a file: %t, %v", now, err)
+			}
+		})
+	}
+	all.Wait()
 }

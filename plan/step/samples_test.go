@@ -78,7 +78,7 @@ func fileSamples() []sample {
 				"a file": func(w world) { w.Write(link, 0o755, "#!/bin/sh\n") },
 				"a cut attempt beside it": func(w world) {
 					w.Remove(link)
-					w.Write(link+".muster-new", 0o644, "")
+					w.Write(step.Temporary(link), 0o644, "")
 				},
 			},
 			silence: loop(link),
