@@ -23,14 +23,18 @@ func endless(ended chan<- struct{}) func(context.Context, protocol.Request, *pro
 }
 
 func TestCallerHangsUp(t *testing.T) {
-	ended := make(chan struct{}, 1)
-	client, _, _ := pair(t, none(), ops(protocol.OpApply, endless(ended)))
+	ended, began := make(chan struct{}, 1), make(chan struct{})
+	client, _, _ := pair(t, none(), ops(protocol.OpApply, func(ctx context.Context, r protocol.Request, w *protocol.Writer) error {
+		close(began)
+		return endless(ended)(ctx, r, w)
+	}))
 	why := errors.New("the person pressed Ctrl-C")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	failed := make(chan error, 1)
 	go func() {
 		failed <- protocol.Stream(ctx, client, protocol.Request{Op: protocol.OpApply}, func(protocol.Event) {})
 	}()
+	<-began // a request that was never sent has no handler
 	cancel(why)
 	within(t, "the caller", func() {
 		if err := <-failed; !errors.Is(err, why) {

@@ -199,6 +199,9 @@ func receive(ctx context.Context, dec *json.Decoder, into any) (more bool, err e
 	if err := dec.Decode(&e); err != nil {
 		return false, brokenOff(ctx, err)
 	}
+	if e.Error != "" && ctx.Err() != nil {
+		return false, context.Cause(ctx) // the other side says no more than that we hung up
+	}
 	if e.Error != "" {
 		return false, &RemoteError{e.Error}
 	}
