@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/muster-project/muster/agent"
@@ -21,7 +22,7 @@ func serve(ctx context.Context, _ []string, in io.Reader, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("serve: needs root; log in as root or give the user sudo without a password")
 	}
-	session, err := protocol.Server(stdio{in, out})
+	session, err := protocol.Server(stdio{polled(in), out})
 	if err != nil {
 		return err
 	}
@@ -38,6 +39,17 @@ func serve(ctx context.Context, _ []string, in io.Reader, out io.Writer) error {
 	a := &agent.Agent{Host: host, Journal: journal, Version: buildversion.Version}
 	session.Serve(ctx, a)
 	return a.Close()
+}
+
+// polled gives a pipe to the runtime's poller. os.Stdin is read by blocking
+// system calls, for each of which the runtime hands its processor to another
+// thread and back: 53,000 context switches for an upload of 128 MB.
+func polled(in io.Reader) io.Reader {
+	f, ok := in.(*os.File)
+	if !ok || syscall.SetNonblock(int(f.Fd()), true) != nil {
+		return in
+	}
+	return os.NewFile(f.Fd(), f.Name())
 }
 
 // stdio is a connection made of two streams.

@@ -58,6 +58,10 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	scheduler, err := scheduler(c)
+	if err != nil {
+		return nil, err
+	}
 	objects, err := objects(c)
 	if err != nil {
 		return nil, err
@@ -67,10 +71,15 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 	}
 	install := task("install", programs, preflight.Task(cp))
 	api := task("", server, append(etcd.Tasks(c), install.ID(), cert.Task(cp))...)
+	// Nodes wait for the controllers, which take longest to begin: they build
+	// fifty, one after the other, before the first one runs. The scheduler is
+	// only needed once there are pods.
+	ready := task("objects", objects, api.ID())
 	return []plan.Task{
 		install, api,
 		task("controllers", controllers, api.ID()),
-		task("objects", objects, api.ID()),
+		ready,
+		task("scheduler", scheduler, ready.ID()),
 	}, nil
 }
 
@@ -98,33 +107,37 @@ func apiServer(c phases.Cluster) (step.List, error) {
 }
 
 func controllers(c phases.Cluster) (step.List, error) {
-	manager, err := c.ClientConfig(templates.ControllerManagerConf, pki.ControllerManager())
+	kubeconfig, err := c.ClientConfig(templates.ControllerManagerConf, pki.ControllerManager())
 	if err != nil {
 		return nil, err
 	}
-	scheduler, err := c.ClientConfig(templates.SchedulerConf, pki.Scheduler())
+	unit, err := phases.File(phases.Unit(templates.ControllerManagerService), templates.ControllerManagerUnit{
+		Cluster: c.Cluster(), PodCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services, Alone: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return step.List{kubeconfig, unit, step.Unit{Name: templates.ControllerManagerService, Inputs: []string{
+		templates.BinDir + "/kube-controller-manager", templates.ControllerManagerConf, phases.PKI(pki.Kubernetes.CertFile()),
+	}}}, nil
+}
+
+func scheduler(c phases.Cluster) (step.List, error) {
+	kubeconfig, err := c.ClientConfig(templates.SchedulerConf, pki.Scheduler())
 	if err != nil {
 		return nil, err
 	}
 	files, err := phases.Files(
 		phases.PathAndTemplate{Path: templates.SchedulerConfigPath, Template: templates.SchedulerConfig{Alone: true}},
-		phases.PathAndTemplate{Path: phases.Unit(templates.ControllerManagerService), Template: templates.ControllerManagerUnit{
-			Cluster: c.Cluster(), PodCIDRs: c.Network.Pods, ServiceCIDRs: c.Network.Services, Alone: true,
-		}},
 		phases.PathAndTemplate{Path: phases.Unit(templates.SchedulerService), Template: templates.SchedulerUnit{}},
 	)
 	if err != nil {
 		return nil, err
 	}
-	ca := phases.PKI(pki.Kubernetes.CertFile())
-	return append(append(step.List{manager, scheduler}, files...),
-		step.Unit{Name: templates.ControllerManagerService, Inputs: []string{
-			templates.BinDir + "/kube-controller-manager", templates.ControllerManagerConf, ca,
-		}},
-		step.Unit{Name: templates.SchedulerService, Inputs: []string{
-			templates.BinDir + "/kube-scheduler", templates.SchedulerConf, templates.SchedulerConfigPath, ca,
-		}},
-	), nil
+	return append(append(step.List{kubeconfig}, files...), step.Unit{Name: templates.SchedulerService, Inputs: []string{
+		templates.BinDir + "/kube-scheduler", templates.SchedulerConf, templates.SchedulerConfigPath,
+		phases.PKI(pki.Kubernetes.CertFile()),
+	}}), nil
 }
 
 // objects are the roles that hosts need to join, and the approver.

@@ -127,53 +127,77 @@ func (p *pathLocks) lock(path string) (unlock func()) {
 	return one.Unlock
 }
 
-// sums remembers file hashes: the multi-call binary is an input of five units
-// and 140 MB long. A file is the same while inode, size, mtime and ctime are.
+// sums remembers file hashes: the multi-call binary is an input of five units,
+// under as many names, and 140 MB long. A file is the same while all of its
+// fileID is.
 type sums struct {
 	mu    sync.Mutex
-	known map[string]sum
-}
-
-type sum struct {
-	id  fileID
-	hex string
+	known map[fileID]string
 }
 
 type fileID struct {
-	ino          uint64
+	dev, ino     uint64
 	size         int64
 	mtime, ctime syscall.Timespec
 }
 
+func (s *sums) get(id fileID) (hex string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hex, ok = s.known[id]
+	return hex, ok
+}
+
+func (s *sums) put(id fileID, hex string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = make(map[fileID]string)
+	}
+	s.known[id] = hex
+}
+
+func idOf(f *os.File) (fileID, error) {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return fileID{}, err
+	}
+	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
 // Sum returns the hex SHA-256 of a file of the host.
 func (h *Host) Sum(path string) (string, error) {
-	full := h.Path(path)
-	f, err := os.Open(full)
+	f, err := os.Open(h.Path(path))
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+	id, err := idOf(f)
+	if err != nil {
 		return "", err
 	}
-	id := fileID{st.Ino, st.Size, st.Mtim, st.Ctim}
-	h.sums.mu.Lock()
-	s, ok := h.sums.known[full]
-	h.sums.mu.Unlock()
-	if ok && s.id == id {
-		return s.hex, nil
+	if known, ok := h.sums.get(id); ok {
+		return known, nil
 	}
 	digest := sha256.New()
 	if _, err := io.Copy(digest, f); err != nil {
 		return "", err
 	}
-	s = sum{id, hex.EncodeToString(digest.Sum(nil))}
-	h.sums.mu.Lock()
-	defer h.sums.mu.Unlock()
-	if h.sums.known == nil {
-		h.sums.known = make(map[string]sum)
+	sum := hex.EncodeToString(digest.Sum(nil))
+	h.sums.put(id, sum)
+	return sum, nil
+}
+
+// noteSum remembers the sum of a file that was checked while it was written.
+func (h *Host) noteSum(path, sum string) error {
+	f, err := os.Open(h.Path(path))
+	if err != nil {
+		return err
 	}
-	h.sums.known[full] = s
-	return s.hex, nil
+	defer f.Close()
+	id, err := idOf(f)
+	if err == nil {
+		h.sums.put(id, sum)
+	}
+	return err
 }

@@ -55,9 +55,13 @@ func (i Install) Done(_ context.Context, h *Host) (bool, error) {
 // file gets its name. A program that is being executed is replaced by rename,
 // so ETXTBSY cannot happen.
 func (i Install) Do(ctx context.Context, h *Host) error {
-	return h.withBlob(ctx, i.Blob, func(r io.Reader) error {
+	err := h.withBlob(ctx, i.Blob, func(r io.Reader) error {
 		return h.WriteFile(i.Path, i.Mode, "", r)
 	})
+	if err != nil {
+		return err
+	}
+	return h.noteSum(i.Path, i.Blob.SHA256)
 }
 
 // withBlob hands the decompressed blob to use and fails, before use can

@@ -55,18 +55,43 @@ func (o Object) url(query string) string {
 // Done compares the object with what a dry-run apply would make of it, so
 // that defaults, other owners' fields and conversions never look like drift.
 func (o Object) Done(ctx context.Context, h *Host) (bool, error) {
-	have, err := h.API.Call(ctx, o.As, Call{Method: http.MethodGet, Path: o.url("")})
-	if IsNotFound(err) {
-		return false, nil
+	for range objectTries {
+		have, err := h.API.Call(ctx, o.As, Call{Method: http.MethodGet, Path: o.url("")})
+		if IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		want, err := o.apply(ctx, h, "&dryRun=All")
+		if err != nil {
+			return false, err
+		}
+		same, err := sameObject(have, want)
+		if err != nil || same {
+			return same, err
+		}
+		// A dry run keeps the version of what it was made from: another one
+		// says that somebody wrote in between, as kubelets do all the time.
+		if version(have) == version(want) {
+			return false, nil
+		}
 	}
-	if err != nil {
-		return false, err
+	return false, fmt.Errorf("%s: others write it faster than it can be compared", o)
+}
+
+// objectTries is how often an object that others write is compared anew.
+const objectTries = 10
+
+// version is the object's resourceVersion, "" if it has none.
+func version(object []byte) string {
+	var o struct {
+		Metadata struct{ ResourceVersion string }
 	}
-	want, err := o.apply(ctx, h, "&dryRun=All")
-	if err != nil {
-		return false, err
+	if err := json.Unmarshal(object, &o); err != nil {
+		return ""
 	}
-	return sameObject(have, want)
+	return o.Metadata.ResourceVersion
 }
 
 // Do applies the object.
