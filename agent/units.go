@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -136,6 +137,25 @@ func settle(ctx context.Context, conn *dbus.Conn, name string) (string, error) {
 	}
 }
 
+// goodbye is how long a unit that is removed for good may take to stop. The
+// API server would wait a minute for requests that nobody is left to make.
+const goodbye = 10 * time.Second
+
+func stop(ctx context.Context, conn *dbus.Conn, name string) error {
+	if _, err := conn.StopUnitContext(ctx, name, "replace", nil); err != nil {
+		return fmt.Errorf("stop %s: %w", name, err)
+	}
+	patience, cancel := context.WithTimeout(ctx, goodbye)
+	defer cancel()
+	_, err := settle(patience, conn, name)
+	if err == nil || ctx.Err() != nil || patience.Err() == nil {
+		return err
+	}
+	conn.KillUnitContext(ctx, name, int32(syscall.SIGKILL))
+	_, err = settle(ctx, conn, name)
+	return err
+}
+
 // Remove stops and disables the unit; one that systemd does not know is gone.
 func (s *Systemd) Remove(ctx context.Context, name string) error {
 	conn, err := s.connect(ctx)
@@ -147,10 +167,7 @@ func (s *Systemd) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("ask systemd for %s: %w", name, err)
 	}
 	if loaded.Value.Value() == "loaded" {
-		if _, err := conn.StopUnitContext(ctx, name, "replace", nil); err != nil {
-			return fmt.Errorf("stop %s: %w", name, err)
-		}
-		if _, err := settle(ctx, conn, name); err != nil {
+		if err := stop(ctx, conn, name); err != nil {
 			return err
 		}
 	}
