@@ -26,7 +26,7 @@ up: tools $(BIN)/muster ## a cluster of three virtual machines on this computer
 	  '  $(BIN)/kubectl --context $(LAB) get pods -A -o wide' \
 	  '  $(BIN)/muster lab ssh --name $(LAB) w-1 -- curl -s http://10.77.0.11:30080/hostname' \
 	  '  MUSTER_INVENTORY=$(INVENTORY) $(BIN)/muster status' \
-	  '  make down'
+	  '  make down$(if $(filter-out demo,$(LAB)), LAB=$(LAB))'
 
 .PHONY: down
 down: $(BIN)/muster ## remove the machines of make up

@@ -44,6 +44,19 @@ func (r *run) report(p Plan) (Report, error) {
 	return report, errors.Join(errs...)
 }
 
+// Since returns the report with its times counted from before the run began:
+// a command has reached and asked the hosts by then.
+func (r Report) Since(before time.Duration) Report {
+	r.Took += before
+	r.Tasks = slices.Clone(r.Tasks)
+	for i := range r.Tasks {
+		if r.Tasks[i].Took > 0 {
+			r.Tasks[i].Begin += before
+		}
+	}
+	return r
+}
+
 // cut reports whether tasks were left that nobody began.
 func (r Report) cut() bool {
 	return slices.ContainsFunc(r.Tasks, func(t TaskReport) bool { return errors.Is(t.Err, ErrNotRun) })

@@ -114,7 +114,9 @@ func (r *run) apply(ctx context.Context, s *state) error {
 	}
 	var failed *Error
 	err = agent.Apply(ctx, t.Steps, r.runner.Check, func(e protocol.Event) {
-		s.counts[e.State]++
+		if !waits(t, e.Index) {
+			s.counts[e.State]++
+		}
 		if e.State == protocol.Would || e.State == protocol.Unknown {
 			s.would = append(s.would, e.Text)
 		}
@@ -130,6 +132,16 @@ func (r *run) apply(ctx context.Context, s *state) error {
 		return &Error{Host: t.Host, Phase: t.Phase, Cause: err}
 	}
 	return nil
+}
+
+// waits reports whether a step is a condition, which is neither right nor
+// changed.
+func waits(t Task, index int) bool {
+	if index < 0 || index >= len(t.Steps) {
+		return false
+	}
+	_, is := t.Steps[index].(step.Condition)
+	return is
 }
 
 func (r *run) emit(e Event) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -184,10 +185,13 @@ func (s *session) run(ctx context.Context, p plan.Plan) error {
 
 // do has a plan done and shows it while it happens.
 func (s *session) do(ctx context.Context, p plan.Plan) (plan.Report, error) {
-	progress := newProgress(s.streams, p)
+	progress := newProgress(s.streams, p, s.begun)
 	defer progress.stop()
+	progress.line(fmt.Sprintf("%6.1fs  %s reached", time.Since(s.begun).Seconds(), plural(len(p.Hosts()), "host")))
 	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}
-	return runner.Run(ctx, p)
+	before := time.Since(s.begun)
+	report, err := runner.Run(ctx, p)
+	return report.Since(before), err
 }
 
 func union(a, b []string) []string {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -29,8 +28,7 @@ func newCheckCommand(s streams) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if list {
-				_, err := fmt.Fprintln(s.out, strings.Join(preflight.Names(), "\n"))
-				return err
+				return printChecks(s.out)
 			}
 			if err := known(flags.ignore); err != nil {
 				return err
@@ -123,6 +121,16 @@ func printFindings(out io.Writer, findings []preflight.Finding) error {
 		{Number: 5, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft},
 		{Number: 6, WidthMax: 50, WidthMaxEnforcer: text.WrapSoft},
 	})
+	t.Render()
+	return nil
+}
+
+func printChecks(out io.Writer) error {
+	t := newTable(out)
+	t.AppendHeader(table.Row{"CHECK", "SEVERITY", "WANTED", "REMEDY"})
+	for _, c := range preflight.Explain() {
+		t.AppendRow(table.Row{c.Name, c.Severity, c.Wanted, c.Remedy})
+	}
 	t.Render()
 	return nil
 }

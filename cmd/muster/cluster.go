@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,7 @@ func (f *clusterFlags) addIgnore(cmd *cobra.Command) {
 // session is a command's view of one cluster.
 type session struct {
 	streams
+	begun     time.Time // the command
 	inventory inventory.Inventory
 	bundle    *bundle.Bundle
 	operator  *operator.Operator
@@ -64,7 +66,7 @@ func (f *clusterFlags) open(s streams, locked bool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{streams: s, inventory: inv, bundle: b, operator: &operator.Operator{
+	return &session{streams: s, begun: time.Now(), inventory: inv, bundle: b, operator: &operator.Operator{
 		Inventory: inv, Bundle: b, Locked: locked,
 		SSH: ssh.Options{
 			Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"),

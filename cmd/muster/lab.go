@@ -110,10 +110,17 @@ func newLabDown(s streams, name *string) *cobra.Command {
 					return err
 				}
 			}
+			known, err := lab.Names()
+			if err != nil {
+				return err
+			}
 			var errs []error
 			for _, n := range names {
+				if !contains(known, n) {
+					fmt.Fprintf(s.err, "there is no lab %s; what may be left of one is removed\n", n) //nolint:errcheck // as for progress
+				}
 				err := lab.Down(cmd.Context(), n)
-				if err == nil {
+				if err == nil && contains(known, n) {
 					fmt.Fprintln(s.err, "removed lab", n) //nolint:errcheck // as for progress
 				}
 				errs = append(errs, err)

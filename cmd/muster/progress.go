@@ -30,8 +30,9 @@ type runProgress struct {
 // most is how many hosts get a line of their own on a terminal.
 const most = 20
 
-func newProgress(s streams, p plan.Plan) *runProgress {
-	r := &runProgress{out: s.err, start: time.Now(), hosts: make(map[string]*progress.Tracker)}
+// newProgress shows times since begun.
+func newProgress(s streams, p plan.Plan, begun time.Time) *runProgress {
+	r := &runProgress{out: s.err, start: begun, hosts: make(map[string]*progress.Tracker)}
 	hosts := p.Hosts()
 	if !isTerminal(s.err) || len(hosts) > most {
 		return r
@@ -42,11 +43,14 @@ func newProgress(s streams, p plan.Plan) *runProgress {
 	r.writer.SetUpdateFrequency(200 * time.Millisecond)
 	r.writer.SetTrackerPosition(progress.PositionRight)
 	r.writer.SetMessageLength(64)
+	r.writer.Style().Options.TimeInProgressPrecision = time.Second
+	r.writer.Style().Options.TimeDonePrecision = time.Second
 	r.writer.Style().Visibility.ETA = false
 	r.writer.Style().Visibility.Speed = false
 	r.writer.Style().Visibility.Percentage = false
+	r.writer.Style().Visibility.Value = false
 	for _, name := range hosts {
-		t := &progress.Tracker{Message: name, Total: int64(count(p, name))}
+		t := &progress.Tracker{Message: name, Total: int64(count(p, name)), RemoveOnCompletion: true}
 		r.hosts[name] = t
 		r.writer.AppendTracker(t)
 	}
@@ -137,8 +141,8 @@ func printReport(s streams, r plan.Report, sent int64) error {
 }
 
 // runJSON is what init, apply, join and phase print with -o json. Programs
-// read it: fields are added, never changed. Times are seconds since the work
-// began, which is after hosts were reached and asked.
+// read it: fields are added, never changed. Times are seconds since the command
+// began.
 type runJSON struct {
 	Schema    string      `json:"schema"` // muster/run/v1
 	Seconds   float64     `json:"seconds"`

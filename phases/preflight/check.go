@@ -97,6 +97,23 @@ func Names() []string {
 	return names
 }
 
+// Explanation says what one check wants and what to do when it is not so.
+type Explanation struct {
+	Name     string
+	Severity Severity
+	Wanted   string
+	Remedy   string
+}
+
+// Explain lists all checks, in the order they are reported.
+func Explain() []Explanation {
+	var all []Explanation
+	for _, c := range checks {
+		all = append(all, Explanation{c.name, c.severity, c.wanted, c.remedy})
+	}
+	return all
+}
+
 // medianOffset is the middle of the hosts' clocks: one wrong clock, the
 // operator's included, does not make all others wrong.
 func medianOffset(all map[string]facts.Host) time.Duration {
