@@ -131,11 +131,26 @@ func withLab[T any](ctx context.Context, b *bench, runs *[]T, one func(context.C
 	if err != nil {
 		return err
 	}
+	if err := settle(up, l); err != nil {
+		return err
+	}
 	r, err := one(ctx, l)
 	if err != nil {
 		return err
 	}
 	*runs = append(*runs, r)
+	return nil
+}
+
+// settle waits until the machines have finished booting: sshd is up before
+// that, and the rest would be on somebody's clock.
+func settle(ctx context.Context, l *lab.Lab) error {
+	for _, machine := range []string{controlPlane, worker} {
+		// It exits with 1 where some unit failed, which is no matter here.
+		if _, err := l.Run(ctx, machine, "systemctl is-system-running --wait >/dev/null || true"); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
