@@ -50,9 +50,8 @@ e2e: tools $(BIN)/muster ## the life of a cluster on virtual machines
 	$(GO) test -tags vm -count 1 -timeout 40m ./e2e/...
 
 .PHONY: bench
-bench: tools $(BIN)/muster ## the numbers of docs/benchmarks.md
-	$(BIN)/muster bundle build --group core,test,peer
-	e2e/bench/install.sh
+bench: tools ## the numbers of docs/benchmarks.md
+	$(GO) run ./e2e/bench -out docs/benchmarks.md
 
 .PHONY: lint
 lint: $(GOLANGCI) ## the linter, with .golangci.yml

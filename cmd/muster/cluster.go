@@ -122,6 +122,24 @@ func (s *session) ask(ctx context.Context, names []string) (map[string]facts.Hos
 	return s.operator.Facts(ctx, names)
 }
 
+// belongs refuses to give out credentials of a cluster that is not the file's:
+// the control-plane host would sign for whichever it has.
+func (s *session) belongs(ctx context.Context) error {
+	control := phases.Cluster{Inventory: s.inventory}.ControlPlane().Name
+	found, err := s.ask(ctx, []string{control})
+	if err != nil {
+		return err
+	}
+	switch has := found[control].Cluster; has {
+	case s.inventory.Cluster:
+		return nil
+	case "":
+		return fmt.Errorf("%s: there is no cluster on it yet: `muster init` installs one", control)
+	default:
+		return fmt.Errorf("%s belongs to cluster %s, the inventory is of cluster %s: use the other cluster's file", control, has, s.inventory.Cluster)
+	}
+}
+
 func known(checks []string) error {
 	var errs []error
 	for _, name := range checks {

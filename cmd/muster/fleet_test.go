@@ -95,6 +95,9 @@ func (n *fakeNode) Handle(ctx context.Context, r protocol.Request, w *protocol.W
 		return w.Value(protocol.Ack{})
 	case protocol.OpFacts:
 		f := n.facts
+		if n.done["file "+facts.ClusterFile] {
+			f.Cluster = "demo"
+		}
 		f.Time = time.Now()
 		return w.Value(f)
 	case protocol.OpApply:

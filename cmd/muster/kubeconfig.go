@@ -45,6 +45,9 @@ func newKubeconfigCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
+			if err := c.belongs(cmd.Context()); err != nil {
+				return err
+			}
 			if !print {
 				return c.mergeKubeconfig(cmd.Context(), kube)
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/muster-project/muster/phases/preflight"
 	"github.com/muster-project/muster/plan"
 )
 
@@ -25,14 +26,24 @@ func newPlanCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			report, err := c.preview(cmd.Context())
+			report, findings, err := c.preview(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				return printPlanJSON(s.out, report)
+				err = printPlanJSON(s.out, report)
+			} else {
+				err = printPlan(s.out, report)
 			}
-			return printPlan(s.out, report)
+			if err != nil || preflight.Errors(findings) == 0 {
+				return err
+			}
+			// The plan is shown all the same: it is what would be done once the
+			// hosts are fit.
+			if err := printFindings(s.err, findings); err != nil {
+				return err
+			}
+			return &preflightError{preflight.Errors(findings)}
 		},
 	}
 	flags.add(cmd)
@@ -40,18 +51,20 @@ func newPlanCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// preview looks at every step of the whole plan.
-func (s *session) preview(ctx context.Context) (plan.Report, error) {
+// preview looks at every step of the whole plan, and at what would keep apply
+// from it.
+func (s *session) preview(ctx context.Context) (plan.Report, []preflight.Finding, error) {
 	found, err := s.ask(ctx, s.names())
 	if err != nil {
-		return plan.Report{}, err
+		return plan.Report{}, nil, err
 	}
 	p, err := s.plan(found)
 	if err != nil {
-		return plan.Report{}, err
+		return plan.Report{}, nil, err
 	}
 	runner := plan.Runner{Agent: s.operator.Agent, Check: true}
-	return runner.Run(ctx, p)
+	report, err := runner.Run(ctx, p)
+	return report, preflight.Check(s.inventory, found, nil), err
 }
 
 func printPlan(out io.Writer, r plan.Report) error {
@@ -70,7 +83,7 @@ func printPlan(out io.Writer, r plan.Report) error {
 		_, err := fmt.Fprintf(out, "Everything is as the inventory says: %d steps are right, nothing would change.\n", r.Right)
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d steps would change something, %d are right.\n", changes, r.Right)
+	_, err := fmt.Fprintf(out, "%s would change something, %d are right.\n", plural(changes, "step"), r.Right)
 	return err
 }
 

@@ -135,8 +135,8 @@ func printReport(s streams, r plan.Report, sent int64) error {
 		t.AppendRow(table.Row{p.Phase, fmt.Sprintf("%.1fs", p.Begin.Seconds()), fmt.Sprintf("%.1fs", p.End.Seconds())})
 	}
 	t.Render()
-	_, err := fmt.Fprintf(s.out, "%d steps changed something, %d were right; %s sent; %.1fs in all.\n",
-		r.Changed, r.Right, bytesText(sent), r.Took.Seconds())
+	_, err := fmt.Fprintf(s.out, "%s changed something, %d were right; %s sent; %.1fs in all.\n",
+		plural(r.Changed, "step"), r.Right, bytesText(sent), r.Took.Seconds())
 	return err
 }
 

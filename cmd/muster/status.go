@@ -84,7 +84,7 @@ func (s *session) status(ctx context.Context) clusterStatus {
 	for i := range st.Hosts {
 		h := &st.Hosts[i]
 		if apiErr != nil && h.Error == "" && s.isControlPlane(h.Name) {
-			h.Error = "API: " + apiErr.Error()
+			h.Error = apiErr.Error()
 		}
 		if h.Error != "" || len(h.Units) > 0 || (h.Node != "Ready" && h.Node != "-") {
 			st.Healthy = false
@@ -98,6 +98,9 @@ func (s *session) isControlPlane(name string) bool {
 	return h.Has(inventory.ControlPlane)
 }
 
+// commandNotFound is what a shell exits with when there is no such program.
+const commandNotFound = 127
+
 // nodes asks the API from the control-plane host, where muster's own
 // credentials are: it works without a kubeconfig and without a way to the API
 // from here.
@@ -107,6 +110,10 @@ func (s *session) nodes(ctx context.Context) (map[string]node, error) {
 	out, err := s.operator.Run(ctx, cluster.ControlPlane().Name, templates.BinDir+"/kubectl", "--server="+as.Server, "--certificate-authority="+as.CA,
 		"--client-certificate="+as.Cert, "--client-key="+as.Key, "--request-timeout=10s",
 		"--cache-dir=/run/muster/kubectl", "get", "nodes", "-o", "json")
+	var exit *remote.ExitError
+	if errors.As(err, &exit) && exit.Code == commandNotFound {
+		return nil, errors.New("there is no cluster on it: `muster init` installs one")
+	}
 	if err != nil {
 		return nil, err
 	}

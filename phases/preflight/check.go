@@ -270,8 +270,8 @@ var portsOf = map[inventory.Role][]int{
 }
 
 func takenPorts(s subject) string {
-	if ours(s) {
-		return "" // our own programs listen there
+	if s.facts.Cluster != "" {
+		return "" // a cluster's programs listen there; the check cluster says whose
 	}
 	var taken []string
 	for _, role := range s.host.Roles {

@@ -19,10 +19,12 @@ import (
 	"github.com/muster-project/muster/remote"
 )
 
-// SFTP writes under way at once, and the size of each. OpenSSH takes 256 KiB
-// packets; other servers need not take more than 32 KiB (SFTP draft 2, section 3).
+// How much SFTP has under way, and the size of each write. OpenSSH takes
+// 256 KiB packets; other servers need not take more than 32 KiB (SFTP draft 2,
+// section 3). More under way than a near host needs only waits in sshd, whose
+// buffer grows by a copy for every 32 KiB.
 const (
-	writesAtOnce  = 64
+	underWay      = 512 << 10
 	packetOpenSSH = 250 << 10
 	packetOther   = 32 << 10
 )
@@ -92,7 +94,7 @@ func (c *Conn) send(ctx context.Context, part string, r io.Reader, size int64) (
 	}
 	defer s.Close()
 	client, err := sftp.NewClientPipe(s, inputOf{s},
-		sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(writesAtOnce), sftp.MaxPacketUnchecked(c.packetSize()))
+		sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(underWay/c.packetSize()), sftp.MaxPacketUnchecked(c.packetSize()))
 	if err != nil {
 		return "", s.orEnd(err)
 	}
