@@ -168,5 +168,5 @@ func (r *run) task(ctx context.Context, s *state) {
 	s.err = r.apply(ctx, s)
 	s.settled = true
 	s.took = time.Since(r.start) - s.begin
-	r.emit(Event{Kind: TaskFinished, Task: s.task, Took: s.took, Err: s.err})
+	r.emit(Event{Kind: TaskFinished, Task: s.task, Took: s.took, Err: s.err, Changed: s.counts[protocol.Changed]})
 }

@@ -52,7 +52,9 @@ type Event struct {
 	Task Task
 	Step protocol.Event // of StepSaid
 	Took time.Duration  // of TaskFinished
-	Err  error          // of TaskFinished
+	// Changed is how many steps of a task changed something, of TaskFinished.
+	Changed int
+	Err     error // of TaskFinished
 }
 
 // Error is the first failure of a task.

@@ -108,7 +108,7 @@ func (s *session) canJoin(hosts []string) error {
 		h, ok := s.inventory.Host(name)
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("%s is not in the inventory, which has %s", name, strings.Join(s.names(), ", ")))
+			errs = append(errs, fmt.Errorf("%s is not in the inventory, which has %s: add it to the file first", name, strings.Join(s.names(), ", ")))
 		case !onlyWorker(h):
 			errs = append(errs, fmt.Errorf("%s is not a worker only: join adds workers; the control plane and etcd are made by init", name))
 		}
@@ -154,7 +154,7 @@ func everything(p plan.Plan) plan.Plan { return p }
 func (s *session) converge(ctx context.Context, hosts []string, flags runFlags, choose func(plan.Plan) plan.Plan) error {
 	found, err := s.examine(ctx, hosts, flags.ignore)
 	if err != nil {
-		return err
+		return untouched(err)
 	}
 	whole, err := s.plan(found)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *session) converge(ctx context.Context, hosts []string, flags runFlags, 
 	}
 	chosen := choose(whole)
 	if err := s.operator.Connect(ctx, union(chosen.Hosts(), hosts)); err != nil {
-		return err
+		return untouched(err)
 	}
 	report, err := s.do(ctx, chosen)
 	if err != nil {
@@ -173,6 +173,18 @@ func (s *session) converge(ctx context.Context, hosts []string, flags runFlags, 
 	}
 	return printReport(s.streams, report, s.operator.Sent())
 }
+
+// untouched adds to what kept a command from beginning that it has not begun.
+func untouched(err error) error {
+	var unfit *preflightError // says so itself
+	if errors.As(err, &unfit) {
+		return err
+	}
+	return errors.Join(err, errUntouched)
+}
+
+// errUntouched says that a command ended before it changed anything.
+var errUntouched = errors.New("no host was changed")
 
 // run has a plan done and reports to a person.
 func (s *session) run(ctx context.Context, p plan.Plan) error {
@@ -185,7 +197,7 @@ func (s *session) run(ctx context.Context, p plan.Plan) error {
 
 // do has a plan done and shows it while it happens.
 func (s *session) do(ctx context.Context, p plan.Plan) (plan.Report, error) {
-	progress := newProgress(s.streams, p, s.begun)
+	progress := newProgress(ctx, s.streams, p, s.begun)
 	defer progress.stop()
 	progress.line(fmt.Sprintf("%6.1fs  %s reached", time.Since(s.begun).Seconds(), plural(len(p.Hosts()), "host")))
 	runner := plan.Runner{Agent: s.operator.Agent, Events: progress.event}

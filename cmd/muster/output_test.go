@@ -136,7 +136,7 @@ func TestTaskLine(t *testing.T) {
 		"  61.5s  w-1          cni (ready)                      not run in 2.0s": plan.ErrNotRun,
 		"  61.5s  w-1          cni (ready)                      FAILED in 2.0s":  errors.New("no"),
 	} {
-		if got := taskLine(61500*time.Millisecond, plan.Event{Task: task, Took: 2 * time.Second, Err: err}); got != want {
+		if got := taskLine(61500*time.Millisecond, plan.Event{Task: task, Took: 2 * time.Second, Err: err}, false); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

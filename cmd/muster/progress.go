@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,10 @@ import (
 )
 
 // runProgress shows a run while it happens: on a terminal one line per host
-// that says what it is doing, and everywhere one line per task that ended.
+// that says what it is doing, and everywhere one line per task that changed something, failed
+// or took a while.
 type runProgress struct {
+	ended  func() error // not nil once the person has had enough
 	out    io.Writer
 	start  time.Time
 	writer progress.Writer // nil on a pipe
@@ -31,8 +34,8 @@ type runProgress struct {
 const most = 20
 
 // newProgress shows times since begun.
-func newProgress(s streams, p plan.Plan, begun time.Time) *runProgress {
-	r := &runProgress{out: s.err, start: begun, hosts: make(map[string]*progress.Tracker)}
+func newProgress(ctx context.Context, s streams, p plan.Plan, begun time.Time) *runProgress {
+	r := &runProgress{ended: ctx.Err, out: s.err, start: begun, hosts: make(map[string]*progress.Tracker)}
 	hosts := p.Hosts()
 	if !isTerminal(s.err) || len(hosts) > most {
 		return r
@@ -87,23 +90,36 @@ func (r *runProgress) event(e plan.Event) {
 		if t := r.hosts[e.Task.Host]; t != nil {
 			t.Increment(1)
 		}
-		r.line(taskLine(time.Since(r.start), e))
+		if e.Err == nil && e.Changed == 0 && e.Took < worthALine {
+			return
+		}
+		r.line(taskLine(time.Since(r.start), e, r.ended() != nil))
 	}
 }
 
-func taskLine(since time.Duration, e plan.Event) string {
+// worthALine is how long a task that changes nothing may take unmentioned.
+const worthALine = time.Second
+
+func taskLine(since time.Duration, e plan.Event, ended bool) string {
 	outcome := "done"
 	if e.Err != nil {
 		outcome = "FAILED"
-		if errors.Is(e.Err, plan.ErrNotRun) {
+		switch {
+		case errors.Is(e.Err, plan.ErrNotRun):
 			outcome = "not run"
+		case ended:
+			outcome = "stopped"
 		}
 	}
 	what := e.Task.Phase
 	if e.Task.Part != "" {
 		what += " (" + e.Task.Part + ")"
 	}
-	return fmt.Sprintf("%6.1fs  %-12s %-32s %s in %.1fs", since.Seconds(), e.Task.Host, what, outcome, e.Took.Seconds())
+	line := fmt.Sprintf("%6.1fs  %-12s %-32s %s in %.1fs", since.Seconds(), e.Task.Host, what, outcome, e.Took.Seconds())
+	if e.Changed > 0 {
+		line += fmt.Sprintf(", %d changed", e.Changed)
+	}
+	return line
 }
 
 func (r *runProgress) line(text string) {

@@ -33,7 +33,7 @@ func newResetCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			if err := c.confirm(yes); err != nil {
+			if err := c.confirm(cmd.Context(), yes); err != nil {
 				return err
 			}
 			return c.reset(cmd.Context())
@@ -46,15 +46,25 @@ func newResetCommand(s streams) *cobra.Command {
 
 // confirm has the person type the cluster's name: what follows cannot be
 // undone.
-func (s *session) confirm(yes bool) error {
+func (s *session) confirm(ctx context.Context, yes bool) error {
 	if yes {
 		return nil
 	}
 	fmt.Fprintf(s.err, "This deletes cluster %s with all its data on %s. Type the cluster's name to go on: ",
 		s.inventory.Cluster, plural(len(s.inventory.Hosts), "host"))
-	line, err := bufio.NewReader(s.in).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != s.inventory.Cluster {
-		return errors.New("reset: not confirmed; nothing was changed (--yes goes without asking)")
+	answer := make(chan string, 1)
+	go func() { // left behind when Ctrl-C comes first: a read cannot be taken back
+		line, _ := bufio.NewReader(s.in).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(s.err)
+		return errUntouched
+	case line := <-answer:
+		if line != s.inventory.Cluster {
+			return errors.New("reset: not confirmed; nothing was changed (--yes goes without asking)")
+		}
 	}
 	return nil
 }

@@ -37,6 +37,10 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return exitOK
 	}
+	if ctx.Err() != nil && errors.Is(err, errUntouched) {
+		fmt.Fprintln(s.err, "muster: interrupted;", errUntouched)
+		return exitInterrupted
+	}
 	if ctx.Err() != nil {
 		fmt.Fprintln(s.err, "muster: interrupted; what was done stays, and the same command goes on from there")
 		return exitInterrupted

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"strconv"
 
@@ -66,7 +67,22 @@ func renderInventory(r record, d labDir) ([]byte, error) {
 	if err := e.Encode(doc); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), e.Close()
+	if err := e.Close(); err != nil {
+		return nil, err
+	}
+	writeSpares(&out, r.Machines)
+	return out.Bytes(), nil
+}
+
+// writeSpares adds the spare machines as comments, to be uncommented before
+// they are joined.
+func writeSpares(out *bytes.Buffer, machines []machineRecord) {
+	for _, m := range machines {
+		if m.Spare {
+			fmt.Fprintf(out, "#  - {name: %s, address: %s, roles: [worker], ssh: {host: 127.0.0.1, port: %d}} # spare\n",
+				m.Name, m.Address, m.SSHPort)
+		}
+	}
 }
 
 func inventoryEntry(m machineRecord) inventoryHost {

@@ -121,7 +121,7 @@ func (e *UnreachableError) remedy() string {
 	case NoForward:
 		return "set AllowTcpForwarding yes in its sshd_config"
 	case Closed:
-		return "is it an SSH server, and are its MaxStartups high enough?"
+		return "is the machine up, if a forwarder stands before it? else: is it an SSH server, and are its MaxStartups high enough?"
 	case TooOld:
 		return "update the machine's SSH server: it offers only what is no longer safe"
 	}
