@@ -78,6 +78,10 @@ func (u APIServerUnit) args() []string {
 		"--service-account-lookup=true",
 		"--service-account-signing-key-file=" + inPKI(pki.ServiceAccountKeyFile),
 		"--service-cluster-ip-range=" + joinStringers(u.ServiceCIDRs),
+		// Without it the server waits its whole request timeout, a minute, for
+		// watches that nobody ends (k8s.io/apiserver/pkg/server/filters,
+		// WithWatchTerminationDuringShutdown).
+		"--shutdown-watch-termination-grace-period=5s",
 		"--tls-cert-file=" + inPKI(serving.CertFile()),
 		"--tls-min-version=VersionTLS13",
 		"--tls-private-key-file=" + inPKI(serving.KeyFile()),

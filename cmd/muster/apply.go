@@ -93,6 +93,9 @@ func newJoinCommand(s streams) *cobra.Command {
 			if err := c.canJoin(hosts); err != nil {
 				return err
 			}
+			if err := c.belongs(cmd.Context(), hosts...); err != nil {
+				return untouched(err)
+			}
 			return c.converge(cmd.Context(), hosts, flags, func(p plan.Plan) plan.Plan { return all.Join(p, hosts) })
 		},
 	}

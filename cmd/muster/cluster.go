@@ -124,8 +124,12 @@ func (s *session) ask(ctx context.Context, names []string) (map[string]facts.Hos
 
 // belongs refuses to give out credentials of a cluster that is not the file's:
 // the control-plane host would sign for whichever it has.
-func (s *session) belongs(ctx context.Context) error {
+// hosts are others that have to let muster in first.
+func (s *session) belongs(ctx context.Context, hosts ...string) error {
 	control := phases.Cluster{Inventory: s.inventory}.ControlPlane().Name
+	if err := s.operator.Reach(ctx, union(hosts, []string{control})); err != nil {
+		return err
+	}
 	found, err := s.ask(ctx, []string{control})
 	if err != nil {
 		return err

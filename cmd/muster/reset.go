@@ -14,13 +14,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/muster-project/muster/agent/protocol"
+	"github.com/muster-project/muster/kubeconfig"
 	"github.com/muster-project/muster/operator"
+	"github.com/muster-project/muster/pki"
 	"github.com/muster-project/muster/plan"
 )
 
 func newResetCommand(s streams) *cobra.Command {
 	var flags clusterFlags
 	var yes bool
+	var kube kubeconfigFlags
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Take the cluster away and return the hosts to what they were",
@@ -36,10 +39,11 @@ func newResetCommand(s streams) *cobra.Command {
 			if err := c.confirm(cmd.Context(), yes); err != nil {
 				return err
 			}
-			return c.reset(cmd.Context())
+			return c.reset(cmd.Context(), kube)
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().StringVar(&kube.path, "kubeconfig", "", "file to take the cluster from (default: as kubectl has it)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -71,7 +75,10 @@ func (s *session) confirm(ctx context.Context, yes bool) error {
 
 // reset does all hosts side by side; one that cannot be reached does not keep
 // the others from it.
-func (s *session) reset(ctx context.Context) error {
+func (s *session) reset(ctx context.Context, kube kubeconfigFlags) error {
+	// The CA tells which entries of the kubeconfig are this cluster's; soon
+	// nobody will have it. Without it there is nothing to find them by.
+	ca, caErr := s.operator.Authority(ctx, pki.Kubernetes)
 	errs := make([]error, len(s.inventory.Hosts))
 	var mu sync.Mutex // one line at a time
 	var all sync.WaitGroup
@@ -97,13 +104,31 @@ func (s *session) reset(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || caErr != nil {
+		return err
+	}
+	return s.forget(kube, ca)
+}
+
+// forget takes the cluster out of the operator's kubeconfig.
+func (s *session) forget(kube kubeconfigFlags, ca []byte) error {
+	if err := kube.defaults(s.inventory.Cluster); err != nil {
+		return err
+	}
+	names, err := kubeconfig.Remove(kube.path, ca)
+	if err != nil {
+		return fmt.Errorf("take the cluster out of your kubeconfig: %w", err)
+	}
+	for _, name := range names {
+		fmt.Fprintf(s.out, "context %s is no longer in %s\n", name, kube.path)
+	}
+	return nil
 }
 
 func (s *session) resetHost(ctx context.Context, name string, say func(string)) (left []string, err error) {
 	conn, err := s.operator.Host(ctx, name)
 	if err != nil {
-		return nil, &operator.HostError{Host: name, Err: err}
+		return nil, &operator.HostError{Host: name, Err: fmt.Errorf("%w; it was NOT reset: run the same command again once it can be reached", err)}
 	}
 	var failed *plan.Error
 	err = conn.Reset(ctx, func(e protocol.Event) {

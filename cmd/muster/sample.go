@@ -23,6 +23,9 @@ func newSampleCommand(s streams) *cobra.Command {
 				return err
 			}
 			defer c.close()
+			if err := c.belongs(cmd.Context()); err != nil {
+				return err
+			}
 			p, err := sample.Plan(phases.Cluster{Inventory: c.inventory, Artifacts: c.bundle})
 			if err != nil {
 				return err
