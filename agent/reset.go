@@ -126,6 +126,8 @@ func (a *Agent) unmount(context.Context) error {
 	for _, n := range names {
 		errs = append(errs, os.Remove(n))
 	}
+	// CNI made the folder, unless somebody has namespaces of their own in it.
+	errs = append(errs, removeNew(a.Host.Path("/run/netns"), false))
 	return errors.Join(errs...)
 }
 

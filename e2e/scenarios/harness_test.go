@@ -194,10 +194,10 @@ ipset list -n 2>/dev/null
 awk '{print $5}' /proc/self/mountinfo | sort
 systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort
 systemctl list-units --no-legend --no-pager --plain --type=service,slice,scope --state=active,failed,activating | awk '{print $1}' | grep -v -e session -e user@ -e user-runtime -e systemd- -e user-0 | sort
-sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|vs)|net.bridge|vm.overcommit_memory|vm.panic_on_oom|kernel.panic|fs.inotify|kernel.keys|net.ipv4.conf.(all|default).(rp_filter|route_localnet|arp))' | grep -v -e random -e pool_avail
+sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|vs)|net.bridge|vm.overcommit_memory|vm.panic_on_oom|kernel.panic|fs.inotify|kernel.keys|net.ipv4.conf.(all|default).(rp_filter|route_localnet|arp))' | grep -v sync_qlen_max
 getent passwd; getent group
 ip netns list
-ls /sys/fs/cgroup /sys/fs/cgroup/system.slice | grep -v -e user -e session -e systemd-
+find /sys/fs/cgroup -maxdepth 2 -type d | grep -v -e user -e session -e systemd- | sort
 `
 
 func (u *user) states(t *testing.T, machines ...string) map[string]string {
