@@ -47,7 +47,7 @@ race: tools ## the same with the race detector
 .PHONY: e2e
 e2e: tools $(BIN)/muster ## the life of a cluster on virtual machines
 	$(BIN)/muster bundle build
-	$(GO) test -tags vm -count 1 -timeout 40m ./e2e/...
+	$(GO) test -tags vm -p 1 -count 1 -timeout 40m ./e2e/...
 
 .PHONY: bench
 bench: tools ## the numbers of docs/benchmarks.md

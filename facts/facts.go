@@ -49,6 +49,7 @@ type Host struct {
 	// keeps one without its loopback address. Empty if there is none.
 	Resolver string
 	Cluster  string   // cluster whose muster files lie here
+	Mark     string   // what ClusterFile holds
 	Foreign  []string // units of another Kubernetes that are installed
 	Problems []string
 }
@@ -59,8 +60,12 @@ type Disk struct{ TotalMiB, FreeMiB int }
 // Programs are what the parts of a cluster call by name on a host.
 var Programs = []string{"mount", "umount", "nft", "iptables", "useradd", "userdel", "journalctl", "modprobe"}
 
-// ClusterFile holds the name of the cluster a host belongs to.
-const ClusterFile = "/etc/muster/cluster"
+// ClusterFile holds the mark of the cluster a host belongs to: lines of
+// "what: value", the first of them MarkCluster.
+const (
+	ClusterFile = "/etc/muster/cluster"
+	MarkCluster = "cluster"
+)
 
 // Gather asks everything; it never fails as a whole.
 func Gather(ctx context.Context, h *step.Host) Host {
@@ -218,7 +223,12 @@ func (g gatherer) kernel() {
 var foreignUnits = []string{"k3s", "k3s-agent", "rke2-server", "rke2-agent", "k0scontroller", "k0sworker", "kubelet", "docker", "etcd", "containerd"}
 
 func (g gatherer) cluster(ctx context.Context) {
-	g.facts.Cluster = strings.TrimSpace(g.read(ClusterFile))
+	g.facts.Mark = g.read(ClusterFile)
+	for line := range strings.Lines(g.facts.Mark) {
+		if name, ok := strings.CutPrefix(line, MarkCluster+": "); ok {
+			g.facts.Cluster = strings.TrimSpace(name)
+		}
+	}
 	if g.facts.Cluster != "" {
 		return
 	}

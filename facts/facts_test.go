@@ -136,7 +136,7 @@ func TestGatherProblems(t *testing.T) {
 // On a host of ours the units are ours.
 func TestGatherOwnCluster(t *testing.T) {
 	w := typical(t)
-	w.Write(facts.ClusterFile, 0o644, "demo\n")
+	w.Write(facts.ClusterFile, 0o644, "cluster: demo\nhost: w-1\n")
 	if got := facts.Gather(t.Context(), w.Host); got.Cluster != "demo" || got.Foreign != nil {
 		t.Errorf("got %q, %v", got.Cluster, got.Foreign)
 	}

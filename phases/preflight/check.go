@@ -34,6 +34,7 @@ type Finding struct {
 // subject is a host with all that is known of it.
 type subject struct {
 	cluster string
+	mark    string // that the host should have
 	host    inventory.Host
 	facts   facts.Host
 	// skew is how far the host's clock is from the median of all clocks.
@@ -61,7 +62,7 @@ func Check(inv inventory.Inventory, all map[string]facts.Host, demote []string) 
 		if !ok {
 			continue
 		}
-		s := subject{cluster: inv.Cluster, host: h, facts: f, skew: f.Offset - median}
+		s := subject{cluster: inv.Cluster, mark: Mark(inv, h), host: h, facts: f, skew: f.Offset - median}
 		for _, c := range checks {
 			measured := c.judge(s)
 			if measured == "" {
@@ -148,6 +149,8 @@ var checks = []check{
 		"amd64", "the bundle holds programs for amd64 only"},
 	{"cluster", Error, otherCluster,
 		"no cluster, or this one", "run `muster reset` with the inventory of that cluster first"},
+	{"unchangeable", Error, changed,
+		"what the host was installed with", "undo the edit: this cannot be changed in a running cluster; a new cluster can have it"},
 	{"foreign-kubernetes", Error, func(s subject) string { return strings.Join(s.facts.Foreign, ", ") },
 		"no other Kubernetes or container runtime", "remove it; muster brings its own"},
 	{"address", Error, missingAddress,

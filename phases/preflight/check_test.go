@@ -68,6 +68,10 @@ var tried = []struct {
 	{"arch", worker, func(f *facts.Host) { f.Arch = "riscv64" }, "riscv64"},
 	{"cluster", worker, func(f *facts.Host) { f.Cluster = "other" }, "belongs to cluster other"},
 	{"cluster", worker, func(f *facts.Host) { f.Cluster = "demo" }, ""},
+	{"unchangeable", worker, func(f *facts.Host) {
+		f.Cluster, f.Mark = "demo", "cluster: demo\nhost: h\naddress: 192.0.2.1\ncontrol plane: \netcd: old\n"
+	}, `it has "etcd: old", the file "etcd: "`},
+	{"unchangeable", worker, func(f *facts.Host) { f.Cluster, f.Mark = "demo", Mark(cluster(host("h", worker)), host("h", worker)) }, ""},
 	{"foreign-kubernetes", worker, func(f *facts.Host) { f.Foreign = []string{"k3s.service", "docker.service"} }, "k3s.service, docker.service"},
 	{"address", worker, func(f *facts.Host) { f.Addresses = []string{"127.0.0.1", "192.0.2.11"} }, "192.0.2.1 is none of 127.0.0.1, 192.0.2.11"},
 	{"cgroup-v2", worker, func(f *facts.Host) { f.CgroupV2 = false }, "cgroup v1"},

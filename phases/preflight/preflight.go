@@ -30,7 +30,7 @@ func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
 	for _, h := range c.Hosts {
 		tasks = append(tasks, plan.Task{Host: h.Name, Phase: p.Name(), Steps: step.List{
 			step.Directory{Path: templates.ConfigDir, Mode: 0o755, Whole: true},
-			step.File{Path: facts.ClusterFile, Mode: 0o644, Data: c.Cluster() + "\n"},
+			step.File{Path: facts.ClusterFile, Mode: 0o644, Data: Mark(c.Inventory, h)},
 			step.Directory{Path: templates.BinDir, Mode: 0o755},
 		}})
 	}
