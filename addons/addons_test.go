@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -53,10 +52,6 @@ func coreDNSInput() addons.CoreDNSInput {
 	}
 }
 
-func token() addons.Token {
-	return addons.Token{ID: "abcdef", Secret: "0123456789abcdef", Expires: time.Date(2026, 11, 20, 13, 0, 0, 0, time.UTC)}
-}
-
 func all(t *testing.T) []addons.Addon {
 	t.Helper()
 	var out []addons.Addon
@@ -77,8 +72,6 @@ func all(t *testing.T) []addons.Addon {
 	a.Name = "coredns-dual"
 	add(a, err)
 	add(addons.Sample("muster.local/agnhost:1.36.3"))
-	secret, err := addons.BootstrapToken(token())
-	add(addons.Addon{Name: "token", Objects: []addons.Object{secret}}, err)
 	return out
 }
 
@@ -239,43 +232,6 @@ func TestFaultyInputs(t *testing.T) {
 	}
 	if _, err := addons.Sample(""); err == nil {
 		t.Error("a sample without an image")
-	}
-}
-
-func TestBootstrapToken(t *testing.T) {
-	secret, err := addons.BootstrapToken(token())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s corev1.Secret
-	if err := yaml.UnmarshalStrict(secret.YAML, &s); err != nil {
-		t.Fatal(err)
-	}
-	// The keys of k8s.io/cluster-bootstrap/token/api.
-	want := map[string]string{
-		"description": "lets hosts join; made by muster",
-		"token-id":    "abcdef", "token-secret": "0123456789abcdef", "expiration": "2026-11-20T13:00:00Z",
-		"usage-bootstrap-authentication": "true", "auth-extra-groups": addons.GroupBootstrappers,
-	}
-	if s.Type != corev1.SecretTypeBootstrapToken || s.Name != "bootstrap-token-abcdef" || s.Namespace != "kube-system" || !reflect.DeepEqual(s.StringData, want) {
-		t.Errorf("%+v", s)
-	}
-	for name, change := range map[string]func(*addons.Token){
-		"short ID":      func(x *addons.Token) { x.ID = "abc" },
-		"capital":       func(x *addons.Token) { x.Secret = "0123456789ABCDEF" },
-		"no expiry":     func(x *addons.Token) { x.Expires = time.Time{} },
-		"foreign group": func(x *addons.Token) { x.Groups = []string{"system:masters"} },
-	} {
-		x := token()
-		change(&x)
-		_, err := addons.BootstrapToken(x)
-		if err == nil {
-			t.Errorf("%s: accepted", name)
-			continue
-		}
-		if strings.Contains(err.Error(), x.Secret) {
-			t.Errorf("%s: the error tells the secret: %v", name, err)
-		}
 	}
 }
 

@@ -92,9 +92,6 @@ type secret struct {
 	StringData map[string]string `json:"stringData"`
 }
 
-// BootstrapGroup is the group that a bootstrap token speaks for.
-const BootstrapGroup = "system:bootstrappers:muster"
-
 func tokenSecret(id, key, node string, expires time.Time) secret {
 	return secret{
 		APIVersion: "v1", Kind: "Secret", Type: "bootstrap.kubernetes.io/token",
@@ -105,7 +102,7 @@ func tokenSecret(id, key, node string, expires time.Time) secret {
 			"token-secret":                   key,
 			"expiration":                     expires.UTC().Format(time.RFC3339),
 			"usage-bootstrap-authentication": "true",
-			"auth-extra-groups":              BootstrapGroup,
+			"auth-extra-groups":              pki.GroupBootstrappers,
 		},
 	}
 }

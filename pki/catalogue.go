@@ -15,6 +15,10 @@ const (
 	// GroupAdmins is bound to cluster-admin by addons.BootstrapRBAC, so a lost
 	// credential of this group can be cut off by deleting the binding.
 	GroupAdmins = "muster:cluster-admins"
+	// GroupBootstrappers is whom a bootstrap token speaks for; bound to the right
+	// to ask for a node's first certificate by addons.BootstrapRBAC. The API
+	// server takes groups of tokens only below this prefix (KEP-130).
+	GroupBootstrappers = "system:bootstrappers:muster"
 	// UserKubeletClient is who the API server is towards kubelets; bound to
 	// system:kubelet-api-admin by addons.BootstrapRBAC.
 	UserKubeletClient = "kube-apiserver-kubelet-client"

@@ -69,12 +69,3 @@ func (Modules) List() []Module {
 
 // Render gives the modules-load.d(5) file for ModulesLoadPath.
 func (m Modules) Render() ([]byte, error) { return render("modules.conf.tmpl", m.List()) }
-
-// Sysusers is the system users that services run as.
-type Sysusers struct{}
-
-// Render gives the sysusers.d(5) file for SysusersPath; systemd-sysusers makes
-// the users.
-func (Sysusers) Render() ([]byte, error) {
-	return render("sysusers.conf.tmpl", struct{ EtcdUser, KubeUser string }{EtcdUser, KubeUser})
-}

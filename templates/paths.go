@@ -22,8 +22,6 @@ const (
 	ControllerManagerConf   = "/etc/kubernetes/controller-manager.conf"
 	SchedulerConf           = "/etc/kubernetes/scheduler.conf"
 	SchedulerConfigPath     = "/etc/kubernetes/scheduler.yaml"
-	SuperAdminConf          = "/etc/kubernetes/super-admin.conf"
-	AdminConf               = "/etc/kubernetes/admin.conf"
 	KubeletConfigPath       = "/var/lib/kubelet/config.yaml"
 	KubeletConf             = "/etc/kubernetes/kubelet.conf" // written by the kubelet itself
 	KubeletBootstrapConf    = "/etc/kubernetes/bootstrap-kubelet.conf"
@@ -37,7 +35,6 @@ const (
 	ProxierConf             = "/etc/kubernetes/proxier.conf"
 	SysctlPath              = "/etc/sysctl.d/90-muster.conf"
 	ModulesLoadPath         = "/etc/modules-load.d/muster.conf"
-	SysusersPath            = "/etc/sysusers.d/muster.conf"
 	LogindPath              = "/etc/systemd/logind.conf.d/99-kubelet.conf" // the name the kubelet itself would use
 	ContainerdRegistryHosts = "/etc/containerd/certs.d"
 )

@@ -96,7 +96,6 @@ func outputs() map[string]renderer {
 		"proxier.yaml":            templates.ProxierConfig{Node: "w-1", PodCIDRs: prefixes("10.244.0.0/16")},
 		"sysctl.conf":             templates.Sysctl{IPv6: true},
 		"modules.conf":            templates.Modules{},
-		"sysusers.conf":           templates.Sysusers{},
 	}
 }
 
