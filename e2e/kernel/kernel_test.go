@@ -44,8 +44,13 @@ func TestProxierOnRealKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The tests read their testdata beside themselves.
-	pack := exec.CommandContext(t.Context(), "tar", "-c", "-C", dir, "proxier.test", "-C", source, "testdata")
+	// The tests read their testdata beside themselves. tar counts a second -C
+	// from the first.
+	testdata, err := filepath.Abs(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := exec.CommandContext(t.Context(), "tar", "-c", "-C", dir, "proxier.test", "-C", testdata, "testdata")
 	unpack := exec.CommandContext(t.Context(), ssh[0], append(ssh[1:], "tar -x -C /root")...)
 	if unpack.Stdin, err = pack.StdoutPipe(); err != nil {
 		t.Fatal(err)
