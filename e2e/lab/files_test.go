@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/inventory"
 )
 
@@ -27,7 +28,7 @@ func TestInventoryIsWhatTheInstallerReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "inventory.yaml", string(data))
+	golden.Equal(t, "inventory.yaml.golden", data)
 	parsed, err := inventory.Parse(bytes.NewReader(data))
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func TestSeedArchive(t *testing.T) {
 		}
 		out.WriteString(fs.FileMode(h.Mode).String() + " " + h.Name + "\n" + string(body))
 	}
-	golden(t, "seed", out.String())
+	golden.Equal(t, "seed.golden", []byte(out.String()))
 }
 
 func TestMachinesAreMadeOnce(t *testing.T) {
@@ -228,7 +229,7 @@ func TestOpenedLab(t *testing.T) {
 		t.Errorf("got %+v, API %s", machines, l.API())
 	}
 	argv := must[[]string](t)(l.SSH("w-1"))
-	golden(t, "ssh", strings.ReplaceAll(strings.Join(argv, "\n"), string(d), "/state/demo")+"\n")
+	golden.Equal(t, "ssh.golden", []byte(strings.ReplaceAll(strings.Join(argv, "\n"), string(d), "/state/demo")+"\n"))
 	if _, err := l.SSH("w-9"); err == nil || !strings.Contains(err.Error(), "[cp-1 w-1 w-2]") {
 		t.Errorf("a machine that is not there: %v", err)
 	}

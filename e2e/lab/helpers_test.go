@@ -4,14 +4,11 @@ package lab
 
 import (
 	"context"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
-
-var update = flag.Bool("update", false, "write the golden files, then fail")
 
 // TestMain lets the test binary stand in for "muster lab forward".
 func TestMain(m *testing.M) {
@@ -22,24 +19,6 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Fatalf("wrote %s: look at it, then run again without -update", path)
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs:\n--- got\n%s\n--- want\n%s", path, got, want)
-	}
 }
 
 func must[T any](t *testing.T) func(T, error) T {

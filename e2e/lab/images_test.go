@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/muster-project/muster/internal/golden"
 )
 
 const indexes = `Packages|Debian|main|bookworm|http://mirror.test/debian/|bookworm
@@ -66,7 +68,7 @@ func TestDebootstrapCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "debootstrap", strings.Join(debootstrap(m, "/tree"), "\n")+"\n")
+	golden.Equal(t, "debootstrap.golden", []byte(strings.Join(debootstrap(m, "/tree"), "\n")+"\n"))
 }
 
 func TestUMLCommandLine(t *testing.T) {
@@ -78,7 +80,7 @@ func TestUMLCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "uml", strings.Join(got, "\n")+"\n")
+	golden.Equal(t, "uml.golden", []byte(strings.Join(got, "\n")+"\n"))
 }
 
 // What Kubernetes and the proxier need of a kernel, by what breaks without it.
