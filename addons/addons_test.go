@@ -4,10 +4,7 @@ package addons_test
 
 import (
 	"bytes"
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,28 +19,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/muster-project/muster/addons"
+	"github.com/muster-project/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 func coreDNSInput() addons.CoreDNSInput {
 	return addons.CoreDNSInput{
@@ -82,7 +59,7 @@ func TestGoldens(t *testing.T) {
 			out.WriteString("---\n")
 			out.Write(o.YAML)
 		}
-		golden(t, a.Name+".yaml", out.Bytes())
+		golden.Equal(t, a.Name+".yaml.golden", out.Bytes())
 	}
 }
 

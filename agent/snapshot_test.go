@@ -4,36 +4,14 @@ package agent_test
 
 import (
 	"errors"
-	"flag"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/muster-project/muster/agent"
+	"github.com/muster-project/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 // full is a host with something of everything that a snapshot describes.
 func full(t *testing.T) *host {
@@ -66,7 +44,7 @@ func snapshot(h *host) []string {
 func TestSnapshot(t *testing.T) {
 	h := full(t)
 	first := snapshot(h)
-	golden(t, "snapshot", strings.Join(first, "\n")+"\n")
+	golden.Equal(t, "snapshot.golden", []byte(strings.Join(first, "\n")+"\n"))
 	h.Write("/var/log/syslog", 0o640, "has grown")
 	h.Write("/var/lib/dpkg/status", 0o644, "has changed")
 	h.Write("/proc/net/ip_vs", 0o444, strings.Replace(h.Read("/proc/net/ip_vs"), "7          2", "9          1", 1))

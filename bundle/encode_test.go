@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/muster-project/muster/bundle"
+	"github.com/muster-project/muster/internal/golden"
 )
 
 func TestEncode(t *testing.T) {
@@ -18,7 +19,7 @@ func TestEncode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "manifest-"+a.Name, raw)
+		golden.Equal(t, "manifest-"+a.Name+".golden", raw)
 		back, err := bundle.DecodeManifest(raw)
 		if err != nil || fmt.Sprint(back) != fmt.Sprint(a) {
 			t.Errorf("read back %v, %v; want %v", back, err, a)
@@ -28,7 +29,7 @@ func TestEncode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "index", index)
+	golden.Equal(t, "index.golden", index)
 }
 
 func TestEncodeRefuses(t *testing.T) {

@@ -3,8 +3,6 @@
 package etcd_test
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -12,28 +10,8 @@ import (
 	"time"
 
 	"github.com/muster-project/muster/etcd"
+	"github.com/muster-project/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 func example() etcd.Config {
 	side := func(name string) etcd.TLS {
@@ -56,7 +34,7 @@ func TestRenderParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "etcd.yaml.golden", out)
+	golden.Equal(t, "etcd.yaml.golden", out)
 	back, err := etcd.Parse(out)
 	if err != nil {
 		t.Fatal(err)

@@ -5,9 +5,6 @@ package facts_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -15,29 +12,9 @@ import (
 	"time"
 
 	"github.com/muster-project/muster/facts"
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/plan/step/steptest"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 // typical is a Debian machine that nothing was installed on.
 func typical(t *testing.T) *steptest.World {
@@ -100,7 +77,7 @@ func TestGather(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "typical", append(text, '\n'))
+	golden.Equal(t, "typical.golden", append(text, '\n'))
 }
 
 func TestGatherEmptyHost(t *testing.T) {

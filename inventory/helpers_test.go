@@ -28,20 +28,6 @@ func read(t testing.TB, path string) []byte {
 	return data
 }
 
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written: look at the change and run again without -update", path)
-		return
-	}
-	if want := read(t, path); !bytes.Equal(got, want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-	}
-}
-
 // thousand is an inventory of 1000 hosts.
 func thousand() []byte {
 	var b bytes.Buffer

@@ -5,7 +5,6 @@ package inventory_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
 	"path/filepath"
 	"reflect"
@@ -14,10 +13,9 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/inventory"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
 
 // TestParse compares each testdata/*.yaml with its golden file: the normal
 // form, or the list of faults.
@@ -29,7 +27,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				got = []byte(err.Error() + "\n")
 			}
-			golden(t, strings.TrimSuffix(path, ".yaml")+".golden", got)
+			golden.Equal(t, strings.TrimSuffix(filepath.Base(path), ".yaml")+".golden", got)
 		})
 	}
 }

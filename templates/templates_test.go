@@ -3,36 +3,13 @@
 package templates_test
 
 import (
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/templates"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 type renderer interface{ Render() ([]byte, error) }
 
@@ -106,7 +83,7 @@ func TestGoldens(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		golden(t, name, out)
+		golden.Equal(t, name+".golden", out)
 		if strings.Contains(string(out), "<no value>") || !strings.HasSuffix(string(out), "\n") || strings.HasSuffix(string(out), "\n\n") {
 			t.Errorf("%s: has a hole, or does not end with one line break", name)
 		}

@@ -5,7 +5,6 @@ package build
 import (
 	"archive/tar"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,28 +16,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/muster-project/muster/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("wrote %s: run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-	}
-}
 
 func testImage() image {
 	return image{
@@ -95,7 +75,7 @@ func TestImage(t *testing.T) {
 	if all[0] != all[1] {
 		t.Errorf("two builds differ:\n%s\n%s", all[0], all[1])
 	}
-	golden(t, "image", all[0])
+	golden.Equal(t, "image.golden", []byte(all[0]))
 }
 
 // describe lists what is in an image.

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
 	"net/netip"
 	"os"
@@ -15,30 +14,10 @@ import (
 	"testing"
 
 	"github.com/muster-project/muster/agent/protocol"
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/templates"
 	buildversion "github.com/muster-project/muster/version"
 )
-
-var update = flag.Bool("update", false, "write the golden files, and fail")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		t.Errorf("%s written; run again without -update", path)
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; got:\n%s", path, got)
-	}
-}
 
 func TestConflist(t *testing.T) {
 	prefix := netip.MustParsePrefix
@@ -102,7 +81,7 @@ func TestCNIConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "conflist", got)
+		golden.Equal(t, "conflist.golden", got)
 	}
 	if err := os.WriteFile(env, []byte("FLANNEL_SUBNET=x\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -114,7 +93,7 @@ func TestCNIConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "conflist", got) // the old one stays
+	golden.Equal(t, "conflist.golden", got) // the old one stays
 }
 
 func TestRun(t *testing.T) {

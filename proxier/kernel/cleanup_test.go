@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/proxier"
 )
 
@@ -122,7 +123,7 @@ func TestRulesAsNFTPrintsThem(t *testing.T) {
 	must(t, k.Prepare(t.Context()))
 	out, err := exec.Command("nft", "list", "table", "inet", TableName).Output()
 	must(t, err)
-	golden(t, "table.nft", out)
+	golden.Equal(t, "table.nft", out)
 	load := exec.Command("nft", "-c", "-f", "-")
 	load.Stdin = strings.NewReader("delete table inet " + TableName + "\n" + string(out))
 	if out, err := load.CombinedOutput(); err != nil {

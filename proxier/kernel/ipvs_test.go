@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/proxier"
 )
 
@@ -77,7 +78,7 @@ func TestEncode(t *testing.T) {
 			t.Errorf("%s: read back as %+v, %v", c, m, err)
 		}
 	}
-	golden(t, "messages.hex", out.Bytes())
+	golden.Equal(t, "messages.hex", out.Bytes())
 }
 
 func TestServiceComesBack(t *testing.T) {
