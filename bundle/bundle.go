@@ -17,6 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/muster-project/muster/internal/nearest"
 )
 
 // A Bundle is an opened bundle. It holds no file open and is safe for use by
@@ -117,7 +119,7 @@ func (b *Bundle) Lookup(name string) (Artifact, error) {
 	}
 	hint := "it is empty"
 	if len(names) > 0 {
-		hint = "nearest: " + strings.Join(nearest(name, names), ", ")
+		hint = "nearest: " + strings.Join(nearest.Three(name, names), ", ")
 	}
 	return Artifact{}, fmt.Errorf("bundle %s has no artifact %q (%s); `muster bundle build --only %s --out %s` adds it, if muster knows it",
 		b.dir, name, hint, name, b.dir)

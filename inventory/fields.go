@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/muster-project/muster/internal/nearest"
 )
 
 // supportedMinor is the Kubernetes minor release this version installs.
@@ -141,7 +143,7 @@ func (r *reader) role(v value, to []Role) []Role {
 		return append(to, role)
 	default:
 		hint := "roles: " + strings.Join(known, ", ")
-		if near := nearest(s, known); near != "" {
+		if near := nearest.One(s, known); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		} else if meant := otherRoleName(s); meant != "" {
 			hint = fmt.Sprintf("did you mean %q?", meant)

@@ -9,6 +9,8 @@ import (
 
 	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/muster-project/muster/internal/nearest"
 )
 
 // Labels and taints that Kubernetes itself knows.
@@ -110,7 +112,7 @@ func (r *reader) taint(v value, to []Taint) []Taint {
 		r.fault(v.path, "write it as dedicated=db:NoSchedule", "%q is not a taint value", t.Value)
 	case !slices.Contains(effects, t.Effect):
 		hint := "effects: " + strings.Join(effects, ", ")
-		if near := nearest(t.Effect, effects); near != "" {
+		if near := nearest.One(t.Effect, effects); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		r.fault(v.path, hint, "%q is not a taint effect", t.Effect)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/muster-project/muster/internal/nearest"
 )
 
 // value is a YAML node together with its path in the file.
@@ -100,7 +102,7 @@ func (r *reader) unknownKey(path, key string, line int, read map[string]func(val
 	hint := "known keys: " + strings.Join(known, ", ")
 	if key == "<<" {
 		hint = "merge keys are not read: write the keys out"
-	} else if near := nearest(key, known); near != "" {
+	} else if near := nearest.One(key, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	r.faults = append(r.faults, Fault{Path: path, Line: line, Problem: fmt.Sprintf("unknown key %q", key), Hint: hint})

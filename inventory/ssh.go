@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/muster-project/muster/internal/nearest"
 )
 
 // maxHops bounds a chain of bastions. Also, an anchored mapping can hold
@@ -185,7 +187,7 @@ func (r *reader) firstContact(v value) string {
 		r.fault(v.path, fmt.Sprintf("write %s or %s; a changed key is refused always", Refuse, AcceptNew), "%q is not a first-contact policy", s)
 	default:
 		hint := fmt.Sprintf("policies: %s, %s", Refuse, AcceptNew)
-		if near := nearest(s, []string{Refuse, AcceptNew}); near != "" {
+		if near := nearest.One(s, []string{Refuse, AcceptNew}); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		r.fault(v.path, hint, "%q is not a first-contact policy", s)

@@ -17,7 +17,8 @@ const module = "github.com/muster-project/muster/"
 // layers are the folders from the bottom to the top; a package imports only
 // what lies below it. Within a folder Go itself forbids circles.
 var layers = [][]string{
-	{"version", "pki", "inventory", "remote", "kubeconfig", "proxier", "bundle/internal", "internal"},
+	{"internal"},
+	{"version", "pki", "inventory", "remote", "kubeconfig", "proxier", "bundle/internal"},
 	{"bundle", "templates", "etcd", "addons", "remote/ssh", "remote/sshtest", "cmd/muster-proxier"},
 	{"bundle/build", "plan/step", "e2e/lab", "cmd/muster-etcd"},
 	{"facts", "agent/protocol", "agent/approver", "internal/prerequisites"},
