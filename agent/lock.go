@@ -56,7 +56,7 @@ func (a *Agent) takeLock(ctx context.Context, operator string, w *protocol.Write
 type HeldError struct{ Holder string }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("locked by %s: wait for it to end, or end that process on the host", e.Holder)
+	return fmt.Sprintf("locked by %s: wait for it to end (it notices a lost connection within minutes), or end that process on the host", e.Holder)
 }
 
 func acquire(path, operator string, now time.Time) (*Lock, error) {
