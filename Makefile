@@ -4,10 +4,13 @@ GO ?= go
 BIN := bin
 CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/muster
 LAB ?= demo
-INVENTORY = $(if $(XDG_STATE_HOME),$(XDG_STATE_HOME),$(HOME)/.local/state)/muster/lab/$(LAB)/inventory.yaml
+LABDIR = $(if $(XDG_STATE_HOME),$(XDG_STATE_HOME),$(HOME)/.local/state)/muster/lab/$(LAB)
 GOLANGCI := $(CACHE)/tools/golangci-lint-2.15.0
 
-export MUSTER_INVENTORY = $(INVENTORY)
+# Both lie in the lab's own folder and leave with it: your kubeconfig is not
+# touched.
+up down: export MUSTER_INVENTORY = $(LABDIR)/inventory.yaml
+up down: export KUBECONFIG = $(LABDIR)/kubeconfig
 
 .PHONY: help
 help: ## list the targets
@@ -18,14 +21,15 @@ up: tools $(BIN)/muster ## a cluster of three virtual machines on this computer
 	$(BIN)/muster lab up --name $(LAB)
 	$(BIN)/muster bundle build
 	$(BIN)/muster bundle extract kubectl --to $(BIN)
-	$(BIN)/muster init --use
+	$(BIN)/muster init
 	$(BIN)/muster sample
 	@echo
-	$(BIN)/kubectl --context $(LAB) get nodes -o wide
+	$(BIN)/kubectl get nodes -o wide
 	@printf '%s\n' '' 'The cluster is yours. Try:' \
-	  '  $(BIN)/kubectl --context $(LAB) get pods -A -o wide' \
+	  '  export KUBECONFIG=$(LABDIR)/kubeconfig MUSTER_INVENTORY=$(LABDIR)/inventory.yaml' \
+	  '  $(BIN)/kubectl get pods -A -o wide' \
+	  '  $(BIN)/muster status' \
 	  '  $(BIN)/muster lab ssh --name $(LAB) w-1 -- curl -s http://10.77.0.11:30080/hostname' \
-	  '  MUSTER_INVENTORY=$(INVENTORY) $(BIN)/muster status' \
 	  '  make down$(if $(filter-out demo,$(LAB)), LAB=$(LAB))'
 
 .PHONY: down

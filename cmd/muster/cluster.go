@@ -140,7 +140,7 @@ func (s *session) belongs(ctx context.Context, hosts ...string) error {
 	case "":
 		return fmt.Errorf("%s: there is no cluster on it yet: `muster init` installs one", control)
 	default:
-		return fmt.Errorf("%s belongs to cluster %s, the inventory is of cluster %s: use the other cluster's file", control, has, s.inventory.Cluster)
+		return &foreignError{control, has, s.inventory.Cluster}
 	}
 }
 

@@ -39,6 +39,9 @@ func newResetCommand(s streams) *cobra.Command {
 			if err := c.confirm(cmd.Context(), yes); err != nil {
 				return err
 			}
+			if err := c.others(cmd.Context()); err != nil {
+				return err
+			}
 			return c.reset(cmd.Context(), kube)
 		},
 	}
@@ -47,6 +50,32 @@ func newResetCommand(s streams) *cobra.Command {
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
+
+// others refuses hosts that carry the mark of another cluster. Hosts that
+// cannot be asked are reported when it is their turn to be reset.
+func (s *session) others(ctx context.Context) error {
+	found, _ := s.operator.Facts(ctx, s.names())
+	var errs []error
+	for _, name := range s.names() {
+		if f, ok := found[name]; ok && f.Cluster != "" && f.Cluster != s.inventory.Cluster {
+			errs = append(errs, &foreignError{name, f.Cluster, s.inventory.Cluster})
+		}
+	}
+	if len(errs) > 0 {
+		errs = append(errs, errUntouched)
+	}
+	return errors.Join(errs...)
+}
+
+// foreignError is a host of another cluster.
+type foreignError struct{ host, has, file string }
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("%s belongs to cluster %s, the inventory is of cluster %s: use the other cluster's file", e.host, e.has, e.file)
+}
+
+// ExitCode is that of unfit hosts.
+func (e *foreignError) ExitCode() int { return exitPreflight }
 
 // confirm has the person type the cluster's name: what follows cannot be
 // undone.

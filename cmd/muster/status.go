@@ -63,7 +63,7 @@ type hostStatus struct {
 	Name    string   `json:"name"`
 	Address string   `json:"address"`
 	Roles   []string `json:"roles"`
-	Node    string   `json:"node"`    // Ready, NotReady, absent, or - if the host is no node
+	Node    string   `json:"node"`    // Ready, NotReady, absent, unknown, or - if the host is no node
 	Version string   `json:"version"` // of the kubelet
 	Units   []string `json:"units"`   // those that should run and do not
 	Error   string   `json:"error,omitempty"`
@@ -83,6 +83,9 @@ func (s *session) status(ctx context.Context) clusterStatus {
 	all.Wait()
 	for i := range st.Hosts {
 		h := &st.Hosts[i]
+		if apiErr != nil && h.Node == "absent" {
+			h.Node = "unknown"
+		}
 		if apiErr != nil && h.Error == "" && s.isControlPlane(h.Name) {
 			h.Error = apiErr.Error()
 		}
