@@ -151,7 +151,9 @@ func stop(ctx context.Context, conn *dbus.Conn, name string) error {
 	if err == nil || ctx.Err() != nil || patience.Err() == nil {
 		return err
 	}
-	conn.KillUnitContext(ctx, name, int32(syscall.SIGKILL))
+	if err := conn.KillUnitWithTarget(ctx, name, dbus.All, int32(syscall.SIGKILL)); err != nil {
+		return fmt.Errorf("kill %s: %w", name, err)
+	}
 	_, err = settle(ctx, conn, name)
 	return err
 }
