@@ -50,7 +50,7 @@ func summary(where place, r results) section {
 		place: where, Runs: len(r.muster),
 		Rows:     rows(r),
 		Phases:   typical.initReport.Phases,
-		Reach:    text(typical.init.wall - time.Duration(typical.initReport.Seconds*float64(time.Second))),
+		Reach:    text(reach(typical.initReport)),
 		Sent:     megabytes(typical.initReport.BytesSent),
 		JoinSent: megabytes(join.joinReport.BytesSent),
 		Ignored:  strings.Join(ignored, ", "),
@@ -130,4 +130,12 @@ func withSection(old, section string) (string, error) {
 		return "", fmt.Errorf("%q is not followed by %q: put it back, or remove both", strings.TrimSpace(sectionBegin), strings.TrimSpace(sectionEnd))
 	}
 	return before + whole + after, nil
+}
+
+// reach is how long hosts were being reached: until the first phase began.
+func reach(r runReport) time.Duration {
+	if len(r.Phases) == 0 {
+		return 0
+	}
+	return time.Duration(r.Phases[0].From * float64(time.Second))
 }
