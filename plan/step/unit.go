@@ -44,9 +44,8 @@ func (u Unit) Touches() []Touch {
 }
 
 // Done holds when the unit is enabled, active, and was started on these inputs.
-// After a reboot there is no stamp: the inputs cannot be newer than the start
-// unless they changed since, so the boot itself is taken as the start and the
-// stamp is made by the next Do or adopted by Adopt.
+// After a reboot there is no stamp; then the boot is taken as the start, and
+// the unit is right if no input is newer.
 func (u Unit) Done(ctx context.Context, h *Host) (bool, error) {
 	state, err := h.Units.State(ctx, u.Name)
 	if err != nil || !state.Enabled || !state.Active {
