@@ -60,6 +60,19 @@ func (c Cluster) Nodes() []inventory.Host {
 	return nodes
 }
 
+// EachNode plans every node by itself and joins the tasks, in the nodes' order.
+func (c Cluster) EachNode(one func(Cluster, inventory.Host) ([]plan.Task, error)) ([]plan.Task, error) {
+	var tasks []plan.Task
+	for _, h := range c.Nodes() {
+		perHost, err := one(c, h)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, perHost...)
+	}
+	return tasks, nil
+}
+
 // Server is the URL under which hosts reach the API.
 func (c Cluster) Server() string {
 	return "https://" + netip.AddrPortFrom(c.ControlPlane().Address, APIPort).String()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -153,5 +152,3 @@ func printJSON[T any](out io.Writer, v T) error {
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
-
-func contains(all []string, s string) bool { return slices.Contains(all, s) }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -147,7 +148,7 @@ func (s *session) belongs(ctx context.Context, hosts ...string) error {
 func known(checks []string) error {
 	var errs []error
 	for _, name := range checks {
-		if !contains(preflight.Names(), name) {
+		if !slices.Contains(preflight.Names(), name) {
 			errs = append(errs, fmt.Errorf("--ignore: no check is called %q; `muster check --list` lists them", name))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -116,11 +117,11 @@ func newLabDown(s streams, name *string) *cobra.Command {
 			}
 			var errs []error
 			for _, n := range names {
-				if !contains(known, n) {
+				if !slices.Contains(known, n) {
 					fmt.Fprintf(s.err, "there is no lab %s; what may be left of one is removed\n", n) //nolint:errcheck // as for progress
 				}
 				err := lab.Down(cmd.Context(), n)
-				if err == nil && contains(known, n) {
+				if err == nil && slices.Contains(known, n) {
 					fmt.Fprintln(s.err, "removed lab", n) //nolint:errcheck // as for progress
 				}
 				errs = append(errs, err)

@@ -36,32 +36,30 @@ func (Phase) About() string { return "run flannel and set the pod network up; no
 func Ready(host string) plan.ID { return plan.Task{Host: host, Phase: "cni", Part: "ready"}.ID() }
 
 // Plan does every node.
-func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
-	var tasks []plan.Task
-	for _, h := range c.Nodes() {
-		programs, err := programs(c)
-		if err != nil {
-			return nil, err
-		}
-		steps, err := service(c, h)
-		if err != nil {
-			return nil, err
-		}
-		install := plan.Task{Host: h.Name, Phase: p.Name(), Part: "install", Steps: programs, Needs: []plan.ID{preflight.Task(h.Name)}}
-		run := plan.Task{
-			Host: h.Name, Phase: p.Name(), Steps: steps,
-			Needs: []plan.ID{install.ID(), cert.Task(h.Name), kubelet.Task(h.Name)},
-		}
-		// A node that is Ready may be given pods at once: their Services must
-		// be there too.
-		ready := plan.Task{
-			Host: h.Name, Phase: p.Name(), Part: "ready",
-			Steps: step.List{step.NodeReady{As: c.AsKubelet(), Node: h.Name, Condition: "Ready", Timeout: 3 * time.Minute}},
-			Needs: []plan.ID{run.ID(), proxier.Task(h.Name)},
-		}
-		tasks = append(tasks, install, run, ready)
+func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) { return c.EachNode(p.host) }
+
+func (p Phase) host(c phases.Cluster, h inventory.Host) ([]plan.Task, error) {
+	programs, err := programs(c)
+	if err != nil {
+		return nil, err
 	}
-	return tasks, nil
+	steps, err := service(c, h)
+	if err != nil {
+		return nil, err
+	}
+	install := plan.Task{Host: h.Name, Phase: p.Name(), Part: "install", Steps: programs, Needs: []plan.ID{preflight.Task(h.Name)}}
+	run := plan.Task{
+		Host: h.Name, Phase: p.Name(), Steps: steps,
+		Needs: []plan.ID{install.ID(), cert.Task(h.Name), kubelet.Task(h.Name)},
+	}
+	// A node that is Ready may be given pods at once: their Services must
+	// be there too.
+	ready := plan.Task{
+		Host: h.Name, Phase: p.Name(), Part: "ready",
+		Steps: step.List{step.NodeReady{As: c.AsKubelet(), Node: h.Name, Condition: "Ready", Timeout: 3 * time.Minute}},
+		Needs: []plan.ID{run.ID(), proxier.Task(h.Name)},
+	}
+	return []plan.Task{install, run, ready}, nil
 }
 
 func programs(c phases.Cluster) (step.List, error) {

@@ -34,25 +34,23 @@ func (Phase) About() string { return "run muster-proxier, which carries Services
 func Task(host string) plan.ID { return plan.Task{Host: host, Phase: "proxier"}.ID() }
 
 // Plan does every node.
-func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
-	var tasks []plan.Task
-	for _, h := range c.Nodes() {
-		programs, err := c.Install("muster-proxier", templates.BinDir)
-		if err != nil {
-			return nil, err
-		}
-		steps, err := service(c, h)
-		if err != nil {
-			return nil, err
-		}
-		install := plan.Task{Host: h.Name, Phase: p.Name(), Part: "install", Steps: programs, Needs: []plan.ID{preflight.Task(h.Name)}}
-		tasks = append(tasks, install, plan.Task{
-			Host: h.Name, Phase: p.Name(), Steps: steps,
-			// The runtime phase has loaded the kernel's side.
-			Needs: []plan.ID{install.ID(), cert.Task(h.Name), runtime.Task(h.Name), controlplane.Ready(c)},
-		})
+func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) { return c.EachNode(p.host) }
+
+func (p Phase) host(c phases.Cluster, h inventory.Host) ([]plan.Task, error) {
+	programs, err := c.Install("muster-proxier", templates.BinDir)
+	if err != nil {
+		return nil, err
 	}
-	return tasks, nil
+	steps, err := service(c, h)
+	if err != nil {
+		return nil, err
+	}
+	install := plan.Task{Host: h.Name, Phase: p.Name(), Part: "install", Steps: programs, Needs: []plan.ID{preflight.Task(h.Name)}}
+	return []plan.Task{install, {
+		Host: h.Name, Phase: p.Name(), Steps: steps,
+		// The runtime phase has loaded the kernel's side.
+		Needs: []plan.ID{install.ID(), cert.Task(h.Name), runtime.Task(h.Name), controlplane.Ready(c)},
+	}}, nil
 }
 
 func service(c phases.Cluster, h inventory.Host) (step.List, error) {

@@ -31,17 +31,7 @@ func (Phase) About() string { return "prepare the kernel and run containerd" }
 func Task(host string) plan.ID { return plan.Task{Host: host, Phase: "runtime"}.ID() }
 
 // Plan does every node.
-func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) {
-	var tasks []plan.Task
-	for _, h := range c.Nodes() {
-		perHost, err := p.host(c, h)
-		if err != nil {
-			return nil, err
-		}
-		tasks = append(tasks, perHost...)
-	}
-	return tasks, nil
-}
+func (p Phase) Plan(c phases.Cluster) ([]plan.Task, error) { return c.EachNode(p.host) }
 
 func (p Phase) host(c phases.Cluster, h inventory.Host) ([]plan.Task, error) {
 	programs, err := programs(c)
