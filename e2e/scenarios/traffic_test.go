@@ -22,6 +22,7 @@ const kubeSystem = "--namespace=kube-system"
 // pod is a pod of the sample.
 type pod struct{ name, node, ip string }
 
+// pods are those of a selector that are ready to serve and stay.
 func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
 	t.Helper()
 	var list struct {
@@ -31,7 +32,10 @@ func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
 				DeletionTimestamp *time.Time
 			}
 			Spec   struct{ NodeName string }
-			Status struct{ PodIP, Phase string }
+			Status struct {
+				PodIP      string
+				Conditions []struct{ Type, Status string }
+			}
 		}
 	}
 	args := append([]string{"get", "pods", "-o", "json", "-l", selector}, more...)
@@ -40,19 +44,28 @@ func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
 	}
 	var pods []pod
 	for _, i := range list.Items {
-		if i.Metadata.DeletionTimestamp == nil && i.Status.Phase == "Running" {
+		ready := slices.ContainsFunc(i.Status.Conditions, func(c struct{ Type, Status string }) bool {
+			return c.Type == "Ready" && c.Status == "True"
+		})
+		if i.Metadata.DeletionTimestamp == nil && ready {
 			pods = append(pods, pod{i.Metadata.Name, i.Spec.NodeName, i.Status.PodIP})
 		}
 	}
 	return pods
 }
 
+// hello returns the two pods of the sample, once both are there: `muster
+// sample` is content when the first one answers.
 func (u *user) hello(t *testing.T) []pod {
 	t.Helper()
-	pods := u.pods(t, "app=hello")
-	if len(pods) != 2 || pods[0].node == pods[1].node {
-		t.Fatalf("want two pods of hello on two hosts: %v", pods)
-	}
+	var pods []pod
+	eventually(t, time.Minute, "the pods of hello", func() error {
+		pods = u.pods(t, "app=hello")
+		if len(pods) != 2 || pods[0].node == pods[1].node {
+			return fmt.Errorf("want two on two hosts: %v", pods)
+		}
+		return nil
+	})
 	return pods
 }
 
@@ -207,9 +220,12 @@ func (u *user) corednsSpread(t *testing.T) {
 		}
 		return nil
 	})
-	if got := u.kubectl(t, "get", "pdb", kubeSystem, "-o", "jsonpath={.items[*].status.disruptionsAllowed}"); got != "1" {
-		t.Errorf("disruptions allowed: %q", got)
-	}
+	eventually(t, time.Minute, "one of them may be disrupted", func() error {
+		if got := u.kubectl(t, "get", "pdb", kubeSystem, "-o", "jsonpath={.items[*].status.disruptionsAllowed}"); got != "1" {
+			return fmt.Errorf("disruptions allowed: %q", got)
+		}
+		return nil
+	})
 	if got := u.kubectl(t, "get", "node", "cp-1", "-o", "jsonpath={.spec.taints[*].key}"); got != "node-role.kubernetes.io/control-plane" {
 		t.Errorf("taints of cp-1: %q", got)
 	}
