@@ -27,6 +27,9 @@ type Kernel interface {
 
 	// Connections counts the connections of every real server that has some.
 	Connections(context.Context) (map[RealServer]int, error)
+
+	// Probe looks at a few virtual servers and counts all of them, fast.
+	Probe(context.Context, []Frontend) (Probe, error)
 }
 
 // ChangeError is a change the kernel refused, mostly because somebody else
@@ -60,6 +63,7 @@ type Report struct {
 type Timing struct {
 	Verify    time.Duration // full comparison, jittered by a fifth; 15 minutes
 	DrainTick time.Duration // how often draining real servers are looked at; 5 seconds
+	Probe     time.Duration // a look whether IPVS is as it was left, jittered too; 500 ms
 	RetryMin  time.Duration // first pause after an error, doubled each time; 100 ms
 	RetryMax  time.Duration // 30 seconds
 	Heartbeat time.Duration // how often Alive is called; 0 is never
@@ -77,6 +81,7 @@ type Proxier struct {
 
 	have   State
 	drains drains
+	prober prober
 	spread uint32
 	resync string // why the next pass must be a full one; "" is not
 	retry  time.Duration
@@ -96,7 +101,15 @@ func (p *Proxier) Run(ctx context.Context) {
 		case <-timers.retry.C:
 		case <-timers.verify.C:
 			p.resync = "periodic verification"
+			p.prober.trust()
 			timers.verify.Reset(jittered(p.Timing.Verify))
+		case <-timers.probe.C:
+			drift := p.probe(ctx)
+			timers.probe.Reset(jittered(p.Timing.Probe))
+			if drift == "" {
+				continue
+			}
+			p.resync = drift
 		case <-timers.drain.C:
 			timers.drain.Reset(p.Timing.DrainTick)
 			if !p.reap(ctx) {
@@ -116,6 +129,7 @@ func (p *Proxier) Run(ctx context.Context) {
 func (p *Proxier) start() {
 	setDefault(&p.Timing.Verify, 15*time.Minute)
 	setDefault(&p.Timing.DrainTick, 5*time.Second)
+	setDefault(&p.Timing.Probe, probePeriod)
 	setDefault(&p.Timing.RetryMin, 100*time.Millisecond)
 	setDefault(&p.Timing.RetryMax, 30*time.Second)
 	setDefault(&p.Drain.Cap, 15*time.Minute)
@@ -156,6 +170,7 @@ func (p *Proxier) pass(ctx context.Context) bool {
 	}
 	if r.Err == nil {
 		p.resync, p.retry = "", 0
+		p.prober.settle(r.Changes, time.Now())
 	} else if ctx.Err() == nil {
 		p.resync = "error in the pass before"
 	}
@@ -167,6 +182,9 @@ func (p *Proxier) pass(ctx context.Context) bool {
 // back, what is right stays untouched.
 func (p *Proxier) full(ctx context.Context) (int, error) {
 	if err := p.Kernel.Prepare(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.prober.start(ctx, p.Kernel); err != nil {
 		return 0, err
 	}
 	have, err := p.Kernel.Read(ctx)
@@ -185,6 +203,7 @@ func (p *Proxier) apply(ctx context.Context, touched Touched) (int, error) {
 	if err := p.have.Apply(plan); err != nil {
 		return plan.Len(), fmt.Errorf("remember what was applied: %w", err)
 	}
+	p.prober.follow(plan)
 	p.drains.follow(p.have, p.Model.Want(), touched.Frontends, time.Now())
 	return plan.Len(), nil
 }
@@ -247,14 +266,15 @@ func CleanUp(ctx context.Context, k Kernel) error {
 }
 
 type timers struct {
-	verify, drain, retry *time.Timer
-	beat                 *time.Ticker
-	alive                <-chan time.Time
+	verify, probe, drain, retry *time.Timer
+	beat                        *time.Ticker
+	alive                       <-chan time.Time
 }
 
 func (p *Proxier) timers() *timers {
 	t := &timers{
 		verify: time.NewTimer(jittered(p.Timing.Verify)),
+		probe:  time.NewTimer(jittered(p.Timing.Probe)),
 		drain:  time.NewTimer(p.Timing.DrainTick),
 		retry:  time.NewTimer(0),
 	}
@@ -267,6 +287,7 @@ func (p *Proxier) timers() *timers {
 
 func (t *timers) stop() {
 	t.verify.Stop()
+	t.probe.Stop()
 	t.drain.Stop()
 	t.retry.Stop()
 	if t.beat != nil {

@@ -181,9 +181,14 @@ func (b *batch) answers(messages []message, refused func(uint32, unix.Errno) err
 // kernel marks answers that changed while it wrote them; those are asked for
 // again, at most thrice.
 func (g *genl) dump(cmd uint8, reset func(), data func([]byte) error) error {
+	return g.dumpAbout(cmd, func(*batch) {}, reset, data)
+}
+
+// dumpAbout is dump for one of several lists: about adds to the request which.
+func (g *genl) dumpAbout(cmd uint8, about func(*batch), reset func(), data func([]byte) error) error {
 	for range 3 {
 		reset()
-		torn, err := g.dumpOnce(cmd, data)
+		torn, err := g.dumpOnce(cmd, about, data)
 		if err != nil || !torn {
 			return err
 		}
@@ -191,9 +196,11 @@ func (g *genl) dump(cmd uint8, reset func(), data func([]byte) error) error {
 	return errors.New("the kernel's list changed three times while it was read; is another program rewriting IPVS?")
 }
 
-func (g *genl) dumpOnce(cmd uint8, data func([]byte) error) (torn bool, err error) {
+func (g *genl) dumpOnce(cmd uint8, about func(*batch), data func([]byte) error) (torn bool, err error) {
 	b := g.batch()
-	b.end(b.begin(cmd, unix.NLM_F_DUMP))
+	at := b.begin(cmd, unix.NLM_F_DUMP)
+	about(b)
+	b.end(at)
 	g.seq = b.next - 1
 	if err := g.send(b.buf); err != nil {
 		return false, err

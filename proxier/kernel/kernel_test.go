@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"syscall"
@@ -105,6 +106,35 @@ func giveAddresses(t testing.TB) {
 		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}, Flags: syscall.IFA_F_NODAD}
 		if err := netlink.AddrReplace(lo, addr); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkProbe is the look at IPVS that every half second takes.
+func BenchmarkProbe(b *testing.B) {
+	k := fresh(b)
+	if err := k.Prepare(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	var plan proxier.Plan
+	var ask []proxier.Frontend
+	for i := range 10_000 {
+		f := proxier.Frontend{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), 80), Proto: proxier.TCP}
+		plan.Servers = append(plan.Servers, proxier.ServerChange{Verb: proxier.AddServer, Frontend: f, Options: proxier.Options{Scheduler: "rr"}})
+		for j := range 5 {
+			dest := proxier.Dest{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(j), byte(i)}), 8080), Weight: 1}
+			plan.Servers = append(plan.Servers, proxier.ServerChange{Verb: proxier.AddDest, Frontend: f, Dest: dest})
+		}
+		if i%2500 == 0 {
+			ask = append(ask, f)
+		}
+	}
+	if err := k.Apply(b.Context(), plan); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := k.Probe(b.Context(), ask); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -71,6 +71,24 @@ func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error
 	return maps.Clone(k.conns), nil
 }
 
+// Probe implements [proxier.Kernel].
+func (k *Kernel) Probe(_ context.Context, frontends []proxier.Frontend) (proxier.Probe, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := proxier.Probe{Servers: map[proxier.Frontend]proxier.Server{}}
+	for f := range k.state.Servers {
+		if f.Addr.Addr().Is4() {
+			out.Count++
+		}
+	}
+	for _, f := range frontends {
+		if s, there := k.state.Servers[f]; there {
+			out.Servers[f] = s
+		}
+	}
+	return out, nil
+}
+
 // Apply implements [proxier.Kernel].
 func (k *Kernel) Apply(_ context.Context, p proxier.Plan) error {
 	k.mu.Lock()

@@ -37,6 +37,7 @@ func Suite(t *testing.T, open func(*testing.T) proxier.Kernel) {
 		{"cleaning up leaves what is not ours", testCleanUp},
 		{"an empty plan is nothing", testNothing},
 		{"no connections", testConnections},
+		{"a probe sees what a reader sees", testProbe},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := open(t)
@@ -271,4 +272,30 @@ func short(s string) string {
 		return fmt.Sprintf("%s\n... (%d bytes)", s[:3000], len(s))
 	}
 	return s
+}
+
+func testProbe(t *testing.T, k proxier.Kernel) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for range 5 {
+		move(t, k, Random(r))
+		there := read(t, k)
+		ask := []proxier.Frontend{frontend("10.99.99.99:9/tcp"), frontend("[2001:db8:99::9]:9/udp")}
+		count := 0
+		for f := range there.Servers {
+			ask = append(ask, f)
+			if f.Addr.Addr().Is4() {
+				count++
+			}
+		}
+		got, err := k.Probe(t.Context(), ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Count != count {
+			t.Errorf("%d IPv4 virtual servers, want %d", got.Count, count)
+		}
+		if have, want := (proxier.State{Servers: got.Servers}).String(), (proxier.State{Servers: there.Servers}).String(); have != want {
+			t.Errorf("probed\n%s\nread\n%s", have, want)
+		}
+	}
 }
