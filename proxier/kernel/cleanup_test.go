@@ -34,7 +34,7 @@ func snapshot(t *testing.T) string {
 		}
 		b.WriteString(strings.Join(argv, " ") + "\n" + string(out))
 	}
-	for _, s := range settings() {
+	for _, s := range append(newSysctls("").needed(), forwarding6()...) {
 		value, err := newSysctls("").read(s.name)
 		if err != nil && !s.optional {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func snapshot(t *testing.T) string {
 // things of others beside ours.
 func disturb(t *testing.T) {
 	t.Helper()
-	for name, value := range map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/vs/conntrack": "0", "net/ipv4/vs/run_estimation": "1"} {
+	for name, value := range map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/vs/conntrack": "0", "net/ipv4/vs/run_estimation": "0", "net/ipv6/conf/all/forwarding": "0"} {
 		must(t, newSysctls("").write(name, value))
 	}
 	for _, line := range []string{

@@ -23,9 +23,14 @@ const (
 	cmdNewDest    = 5
 	cmdSetDest    = 6
 	cmdDelDest    = 7
+	cmdSetConfig  = 12
+	cmdGetConfig  = 13
 
-	attrService = 1
-	attrDest    = 2
+	attrService       = 1
+	attrDest          = 2
+	attrTimeoutTCP    = 4
+	attrTimeoutTCPFin = 5
+	attrTimeoutUDP    = 6
 
 	svcAF        = 1
 	svcProtocol  = 2
@@ -36,6 +41,13 @@ const (
 	svcFlags     = 7
 	svcTimeout   = 8
 	svcNetmask   = 9
+	svcStats64   = 12
+
+	statsConns      = 1
+	statsInPackets  = 2
+	statsOutPackets = 3
+	statsInBytes    = 4
+	statsOutBytes   = 5
 
 	destAddr      = 1
 	destPort      = 2

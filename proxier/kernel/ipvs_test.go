@@ -23,6 +23,10 @@ func TestNumbers(t *testing.T) {
 	ours := map[string]int{
 		"IPVS_CMD_NEW_SERVICE": cmdNewService, "IPVS_CMD_SET_SERVICE": cmdSetService, "IPVS_CMD_DEL_SERVICE": cmdDelService,
 		"IPVS_CMD_GET_SERVICE": cmdGetService, "IPVS_CMD_NEW_DEST": cmdNewDest, "IPVS_CMD_SET_DEST": cmdSetDest, "IPVS_CMD_DEL_DEST": cmdDelDest,
+		"IPVS_CMD_SET_CONFIG": cmdSetConfig, "IPVS_CMD_GET_CONFIG": cmdGetConfig,
+		"IPVS_CMD_ATTR_TIMEOUT_TCP": attrTimeoutTCP, "IPVS_CMD_ATTR_TIMEOUT_TCP_FIN": attrTimeoutTCPFin, "IPVS_CMD_ATTR_TIMEOUT_UDP": attrTimeoutUDP,
+		"IPVS_SVC_ATTR_STATS64": svcStats64, "IPVS_STATS_ATTR_CONNS": statsConns, "IPVS_STATS_ATTR_INPKTS": statsInPackets,
+		"IPVS_STATS_ATTR_OUTPKTS": statsOutPackets, "IPVS_STATS_ATTR_INBYTES": statsInBytes, "IPVS_STATS_ATTR_OUTBYTES": statsOutBytes,
 		"IPVS_CMD_ATTR_SERVICE": attrService, "IPVS_CMD_ATTR_DEST": attrDest,
 		"IPVS_SVC_ATTR_AF": svcAF, "IPVS_SVC_ATTR_PROTOCOL": svcProtocol, "IPVS_SVC_ATTR_ADDR": svcAddr, "IPVS_SVC_ATTR_PORT": svcPort,
 		"IPVS_SVC_ATTR_FWMARK": svcFwmark, "IPVS_SVC_ATTR_SCHED_NAME": svcScheduler, "IPVS_SVC_ATTR_FLAGS": svcFlags,

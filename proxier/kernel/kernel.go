@@ -41,7 +41,7 @@ func (k *Kernel) Prepare(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := k.sysctls.set(settings()); err != nil {
+	if err := k.sysctls.set(k.sysctls.needed()); err != nil {
 		return err
 	}
 	return prepareTable()
@@ -81,6 +81,9 @@ func (k *Kernel) Apply(ctx context.Context, p proxier.Plan) error {
 		return err
 	}
 	if err := applySets(p.Before); err != nil {
+		return err
+	}
+	if err := k.forward(p.Routes); err != nil {
 		return err
 	}
 	for _, c := range p.Routes {

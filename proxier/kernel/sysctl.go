@@ -11,18 +11,30 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // sysctl is one setting.
 type sysctl struct {
-	name     string // with slashes, as below /proc/sys
+	name     string // with slashes, as below /proc/sys; or one of ipvsTimeouts
 	value    string
 	optional bool // not every kernel has it
+	atLeast  bool // a greater number is right too
 }
 
-// settings are those the data plane needs.
-func settings() []sysctl {
+// right reports whether a setting need not be changed.
+func (c sysctl) right(now string) bool {
+	if now == c.value {
+		return true
+	}
+	have, err := strconv.ParseUint(now, 10, 64)
+	want, err2 := strconv.ParseUint(c.value, 10, 64)
+	return c.atLeast && err == nil && err2 == nil && have >= want
+}
+
+// needed are the settings without which the data plane does not work.
+func (s sysctls) needed() []sysctl {
 	return []sysctl{
 		// Masquerade works on conntrack entries, and IPVS makes none by itself.
 		{name: "net/ipv4/vs/conntrack", value: "1"},
@@ -34,21 +46,45 @@ func settings() []sysctl {
 		// Since 5.9 reuse of a client port is right, and 0 is wrong: it keeps
 		// sending to pods that are gone.
 		{name: "net/ipv4/vs/conn_reuse_mode", value: "1"},
-		// Rate estimation walks all virtual servers with soft interrupts off
-		// and adds milliseconds to packets where there are many.
-		{name: "net/ipv4/vs/run_estimation", value: "0", optional: true},
+		{name: "net/ipv4/vs/run_estimation", value: s.estimation(), optional: true},
 		{name: "net/ipv4/ip_forward", value: "1"},
 	}
 }
 
+// forwarding6 lets packets through that are for pods. Where IPv6 is not used
+// it stays as it is: a host that forwards no longer listens to router
+// advertisements, by which many get their default route.
+func forwarding6() []sysctl {
+	return []sysctl{{name: "net/ipv6/conf/all/forwarding", value: "1"}}
+}
+
+// estimation says whether IPVS shall add up its counters. Before Linux 6.2 it
+// does so for all virtual servers in one go with soft interrupts off, which
+// holds packets up for milliseconds where there are many. Since then kernel
+// threads do it in small parts, and est_nice is there to tune them. Counters
+// stand still without it.
+func (s sysctls) estimation() string {
+	if _, err := s.read("net/ipv4/vs/est_nice"); err != nil {
+		return "0"
+	}
+	return "1"
+}
+
 // sysctls sets and restores settings.
 type sysctls struct {
-	root string // /proc/sys
-	file string // what was before
+	root     string // /proc/sys
+	file     string // what was before
+	timeouts timeouts
+}
+
+// timeouts reads and writes the settings of IPVS that /proc does not show.
+type timeouts interface {
+	read(name string) (string, error)
+	write(name, value string) error
 }
 
 func newSysctls(stateDir string) sysctls {
-	return sysctls{root: "/proc/sys", file: filepath.Join(stateDir, "sysctls.json")}
+	return sysctls{root: "/proc/sys", file: filepath.Join(stateDir, "sysctls.json"), timeouts: netlinkTimeouts{}}
 }
 
 // change is one setting that was changed.
@@ -57,44 +93,51 @@ type change struct {
 	Set string `json:"set"`
 }
 
-// set puts the settings in force. What was before is written down first, so
-// that it is not lost if the process dies in between.
+// set puts the settings in force, as many as it can. What was before is
+// written down first, so that it is not lost if the process dies in between.
 func (s sysctls) set(list []sysctl) error {
 	changed, err := s.load()
 	if err != nil {
 		return err
 	}
-	var todo []sysctl
-	for _, c := range list {
-		now, err := s.read(c.name)
-		if c.optional && errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("read sysctl %s: %w: is the kernel built with CONFIG_IP_VS_NFCT?", c.name, err)
-		}
-		if now == c.value {
-			continue
-		}
-		todo = append(todo, c)
-		if old, ok := changed[c.name]; ok {
-			changed[c.name] = change{Was: old.Was, Set: c.value}
-		} else {
-			changed[c.name] = change{Was: now, Set: c.value}
-		}
-	}
+	todo, faults := s.wrong(list)
 	if len(todo) == 0 {
-		return nil
+		return faults
+	}
+	for c, now := range todo {
+		if old, ok := changed[c.name]; ok {
+			now = old.Was
+		}
+		changed[c.name] = change{Was: now, Set: c.value}
 	}
 	if err := s.save(changed); err != nil {
 		return err
 	}
-	for _, c := range todo {
-		if err := s.write(c.name, c.value); err != nil {
-			return err
+	for _, c := range list {
+		if _, wrong := todo[c]; wrong {
+			faults = errors.Join(faults, s.write(c.name, c.value))
 		}
 	}
-	return nil
+	return faults
+}
+
+// wrong finds the settings that are not as they should be, and how they are.
+func (s sysctls) wrong(list []sysctl) (map[sysctl]string, error) {
+	wrong := map[sysctl]string{}
+	var faults []error
+	for _, c := range list {
+		now, err := s.read(c.name)
+		switch {
+		case c.optional && errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
+			faults = append(faults, fmt.Errorf("read sysctl %s: %w: is the kernel built with CONFIG_IP_VS_NFCT?", c.name, err))
+		case err != nil:
+			faults = append(faults, fmt.Errorf("read sysctl %s: %w", c.name, err))
+		case !c.right(now):
+			wrong[c] = now
+		}
+	}
+	return wrong, errors.Join(faults...)
 }
 
 // restore puts back what was before, except where somebody else changed the
@@ -127,11 +170,17 @@ func (s sysctls) restore() error {
 }
 
 func (s sysctls) read(name string) (string, error) {
+	if slices.Contains(ipvsTimeouts[:], name) {
+		return s.timeouts.read(name)
+	}
 	data, err := os.ReadFile(filepath.Join(s.root, name))
 	return strings.TrimSpace(string(data)), err
 }
 
 func (s sysctls) write(name, value string) error {
+	if slices.Contains(ipvsTimeouts[:], name) {
+		return wrap(fmt.Sprintf("set %s to %ss", name, value), s.timeouts.write(name, value))
+	}
 	if err := os.WriteFile(filepath.Join(s.root, name), []byte(value+"\n"), 0o644); err != nil {
 		return fmt.Errorf("set sysctl %s to %s: %w", name, value, err)
 	}

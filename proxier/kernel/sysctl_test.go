@@ -3,10 +3,12 @@
 package kernel
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSysctls(t *testing.T) {
@@ -70,6 +72,103 @@ func TestSysctlsThatCannotBeSet(t *testing.T) {
 	}
 	if err := s.restore(); err == nil || !strings.Contains(err.Error(), s.file) {
 		t.Errorf("a broken state file: %v", err)
+	}
+}
+
+// notes is timeouts in memory.
+type notes map[string]string
+
+func (n notes) read(name string) (string, error) {
+	value, ok := n[name]
+	if !ok {
+		return "", fs.ErrNotExist
+	}
+	return value, nil
+}
+
+func (n notes) write(name, value string) error {
+	n[name] = value
+	return nil
+}
+
+// proc returns sysctls in a directory with the given values.
+func proc(t *testing.T, values map[string]string) sysctls {
+	t.Helper()
+	s := sysctls{root: t.TempDir(), file: filepath.Join(t.TempDir(), "state", "sysctls.json"), timeouts: notes{}}
+	for name, value := range values {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(s.root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.write(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func TestSettings(t *testing.T) {
+	before := map[string]string{
+		"net/netfilter/nf_conntrack_max": "1000", "net/netfilter/nf_conntrack_buckets": "90000",
+		"net/netfilter/nf_conntrack_tcp_timeout_established": "432000", "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "60",
+		"net/netfilter/nf_conntrack_udp_timeout": "30", "net/netfilter/nf_conntrack_udp_timeout_stream": "120",
+		"net/netfilter/nf_conntrack_tcp_be_liberal": "0", "net/ipv4/conf/all/arp_ignore": "0", "net/ipv4/conf/all/arp_announce": "0",
+		timeoutTCP: "900", timeoutTCPFin: "120", timeoutUDP: "300",
+	}
+	s := proc(t, before)
+	all := Settings{
+		ConntrackMax: 131072, ConntrackEstablished: 24 * time.Hour, ConntrackCloseWait: time.Hour, ConntrackUDP: 1500 * time.Millisecond,
+		ConntrackUDPStream: 3 * time.Second, ConntrackLiberal: true, IPVSTCP: time.Second, IPVSTCPFin: 2 * time.Second, IPVSUDP: 3 * time.Second, StrictARP: true,
+	}
+	want := map[string]string{
+		"net/netfilter/nf_conntrack_max": "131072", "net/netfilter/nf_conntrack_buckets": "90000",
+		"net/netfilter/nf_conntrack_tcp_timeout_established": "86400", "net/netfilter/nf_conntrack_tcp_timeout_close_wait": "3600",
+		"net/netfilter/nf_conntrack_udp_timeout": "1", "net/netfilter/nf_conntrack_udp_timeout_stream": "3",
+		"net/netfilter/nf_conntrack_tcp_be_liberal": "1", "net/ipv4/conf/all/arp_ignore": "1", "net/ipv4/conf/all/arp_announce": "2",
+		timeoutTCP: "1", timeoutTCPFin: "2", timeoutUDP: "3",
+	}
+	same := func(what string, want map[string]string) {
+		t.Helper()
+		for name, value := range want {
+			if got, err := s.read(name); err != nil || got != value {
+				t.Errorf("%s: %s is %s, %v, want %s", what, name, got, err, value)
+			}
+		}
+	}
+	if err := s.set(Settings{}.list()); err != nil {
+		t.Fatal(err)
+	}
+	same("nothing asked", before)
+	if err := s.set(all.list()); err != nil {
+		t.Fatal(err)
+	}
+	same("all asked", want)
+	if err := s.restore(); err != nil {
+		t.Fatal(err)
+	}
+	same("restored", before)
+}
+
+// TestSettingsThatFail shows that one setting the kernel does not have keeps
+// no other from its value.
+func TestSettingsThatFail(t *testing.T) {
+	s := proc(t, map[string]string{"net/netfilter/nf_conntrack_udp_timeout": "30"})
+	err := s.set(Settings{ConntrackCloseWait: time.Hour, ConntrackUDP: time.Minute, IPVSUDP: time.Minute}.list())
+	for _, name := range []string{"close_wait", timeoutUDP} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %s: %v", name, err)
+		}
+	}
+	if got, err := s.read("net/netfilter/nf_conntrack_udp_timeout"); got != "60" {
+		t.Errorf("the setting that is there has %s, %v", got, err)
+	}
+}
+
+func TestEstimation(t *testing.T) {
+	if got := proc(t, map[string]string{"net/ipv4/vs/run_estimation": "1"}).estimation(); got != "0" {
+		t.Errorf("a kernel with a timer: %s", got)
+	}
+	if got := proc(t, map[string]string{"net/ipv4/vs/est_nice": "0"}).estimation(); got != "1" {
+		t.Errorf("a kernel with threads: %s", got)
 	}
 }
 
