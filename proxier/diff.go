@@ -77,6 +77,7 @@ func Diff(have, want State, touched Touched, spread uint32) Plan {
 	// A prefix may be replaced by one that overlaps it, and the kernel's
 	// interval sets refuse both at once.
 	slices.SortStableFunc(p.Before, deletionsFirst)
+	slices.SortStableFunc(p.After, deletionsFirst)
 	return p
 }
 
@@ -103,39 +104,45 @@ func (p *Plan) route(prefix netip.Prefix, have, want State) {
 	}
 }
 
-// element sorts a change into Before or After. Being reachable starts last
-// and ends first; everything else is there for as long as it may matter.
+// element sorts a change into Before or After.
 func (p *Plan) element(e Element, have, want State) {
 	had, wanted := have.Has(e), want.Has(e)
 	if had == wanted {
 		return
 	}
 	change := SetChange{Element: e, Del: had}
-	switch e.Set {
-	case SetFrontends:
-		// A server that is there already is complete by the time anybody
-		// notices. This matters when somebody flushed the packet filter:
-		// frontends return in the same transaction as the refusal of the rest.
-		_, served := have.Servers[e.Frontend()]
-		if had || served {
-			p.Before = append(p.Before, change)
-		} else {
-			p.After = append(p.After, change)
-		}
-		if wanted && e.Proto == UDP && !inPrefixes(want.Routes, e.Prefix.Addr()) {
-			p.Forget = append(p.Forget, e.Frontend())
-		}
-	case SetServiceCIDRs, SetPodCIDRs:
+	if before(e, wanted, have, want) {
 		p.Before = append(p.Before, change)
-	case SetDrop:
+	} else {
 		p.After = append(p.After, change)
-	default:
-		if wanted {
-			p.Before = append(p.Before, change)
-		} else {
-			p.After = append(p.After, change)
-		}
 	}
+	if e.Set == SetFrontends && wanted && e.Proto == UDP && !inPrefixes(want.Routes, e.Prefix.Addr()) {
+		p.Forget = append(p.Forget, Flows{Frontend: e.Frontend()})
+	}
+}
+
+// before reports whether a change of a set comes before the servers change.
+// Being reachable starts last and ends first; everything else is there for as
+// long as it may matter.
+func before(e Element, wanted bool, have, want State) bool {
+	// A server that is there already is complete by the time anybody notices.
+	// This matters when somebody flushed the packet filter: frontends return
+	// in the same transaction as the refusal of the rest.
+	_, served := have.Servers[e.Frontend()]
+	_, stays := want.Servers[e.Frontend()]
+	switch e.Set {
+	case SetFrontends, SetCapture, SetCaptureOutside:
+		return !wanted || served
+	case SetRestricted, SetAllowed:
+		return served && stays // all of a change of ranges in one transaction
+	case SetSplit:
+		return !wanted && !stays // a new target must be complete, and replaces the old in one transaction
+	case SetServiceCIDRs, SetPodCIDRs, SetInside:
+		return true
+	case SetDrop:
+		return false
+	}
+	return wanted
 }
 
 // Addresses in our prefixes refuse unknown ports before a flow is recorded,
@@ -150,24 +157,38 @@ func inPrefixes(routes map[netip.Prefix]netip.Addr, a netip.Addr) bool {
 }
 
 // server plans one virtual server and reports whether it must go.
-func (p *Plan) server(f Frontend, have, want State, spread uint32) (gone bool) {
+func (p *Plan) server(f Frontend, have, want State, spread uint32) (superfluous bool) {
 	old, had := have.Servers[f]
 	server, wanted := want.Servers[f]
 	switch {
+	case !wanted && (!had || !have.Owns(f)):
+		return false
 	case !wanted:
-		return had && have.Owns(f)
+		p.forget(f, old.Dests, have)
+		return true
 	case !had:
 		p.Servers = append(p.Servers, ServerChange{Verb: AddServer, Frontend: f, Options: server.Options})
 	case old.Options != server.Options:
 		p.Servers = append(p.Servers, ServerChange{Verb: EditServer, Frontend: f, Options: server.Options})
 	}
-	p.dests(f, old.Dests, server.Dests, spread)
+	p.forget(f, p.dests(f, old.Dests, server.Dests, spread), have)
 	return false
 }
 
+// forget ends the flows of clients that were led here, to real servers that
+// are gone: their packets follow connection tracking, past IPVS.
+func (p *Plan) forget(f Frontend, gone []Dest, have State) {
+	if f.Proto != UDP || !have.Has(FrontendElement(SetTargets, f)) {
+		return
+	}
+	for _, d := range gone {
+		p.Forget = append(p.Forget, Flows{Frontend: f, Backend: d.Addr})
+	}
+}
+
 // dests walks two sorted lists. What adds capacity is planned before what
-// takes it away.
-func (p *Plan) dests(f Frontend, have, want []Dest, spread uint32) {
+// takes it away. It returns the real servers that are no longer wanted.
+func (p *Plan) dests(f Frontend, have, want []Dest, spread uint32) (gone []Dest) {
 	var fewer []ServerChange
 	first := len(p.Servers)
 	for len(have) > 0 || len(want) > 0 {
@@ -178,6 +199,7 @@ func (p *Plan) dests(f Frontend, have, want []Dest, spread uint32) {
 		case order < 0:
 			if c, ok := retire(f, have[0]); ok {
 				fewer = append(fewer, c)
+				gone = append(gone, have[0])
 			}
 		case have[0].Weight < want[0].Weight:
 			p.Servers = append(p.Servers, ServerChange{Verb: EditDest, Frontend: f, Dest: want[0]})
@@ -193,6 +215,7 @@ func (p *Plan) dests(f Frontend, have, want []Dest, spread uint32) {
 	}
 	rotate(p.Servers[first:], spread)
 	p.Servers = append(p.Servers, fewer...)
+	return gone
 }
 
 // retire ends a real server: TCP drains, the others have no end to wait for

@@ -120,7 +120,7 @@ func TestOldUDPFlowsAreForgottenOnlyWhereTheyCanExist(t *testing.T) {
 		want.Elements[proxier.FrontendElement(proxier.SetFrontends, f)] = struct{}{}
 	}
 	plan := proxier.Diff(proxier.NewState(), want, proxier.Everything(want, want), 0)
-	if len(plan.Forget) != 1 || plan.Forget[0] != nodePort {
+	if len(plan.Forget) != 1 || plan.Forget[0] != (proxier.Flows{Frontend: nodePort}) {
 		t.Errorf("forgets %v, want only %s", plan.Forget, nodePort)
 	}
 }
@@ -143,6 +143,12 @@ func invariants(t *testing.T, a, b, now proxier.State) {
 		}
 		if _, there := now.Servers[f]; !there || !now.Has(proxier.FrontendElement(proxier.SetFrontends, f)) {
 			t.Fatalf("%s is not reachable for a moment", f)
+		}
+	}
+	for e := range b.Elements {
+		inFrontends := proxier.FrontendElement(proxier.SetFrontends, e.Frontend())
+		if e.Set == proxier.SetRestricted && now.Has(inFrontends) && !a.Has(inFrontends) && !now.Has(e) {
+			t.Fatalf("%s is reachable before it is restricted", e.Frontend())
 		}
 	}
 	for e := range now.Elements {

@@ -20,15 +20,22 @@
 //
 // # What is served
 //
-// ClusterIP and NodePort, TCP, UDP and SCTP, IPv4 and IPv6, ClientIP
-// affinity, topology hints, terminating endpoints as the last resort. A
-// NodePort is served on the node's primary addresses unless the
-// configuration names others. Load balancer and external addresses are not
-// served; their Services keep their ClusterIP and NodePorts.
+// ClusterIP, NodePort, external and load balancer addresses; TCP, UDP and
+// SCTP; IPv4 and IPv6; ClientIP affinity, source ranges, topology hints,
+// terminating endpoints as the last resort. A NodePort is served on the
+// node's primary addresses unless the configuration names others.
 //
-// A Local traffic policy means local endpoints only, for every client: where
-// there is none but another node has one, packets are dropped. (Upstream
-// lets clients inside the cluster use all endpoints of a NodePort with
-// externalTrafficPolicy Local; here such a client on a node without an
-// endpoint is dropped like any other.)
+// An external address is no address of this host: packets to its frontends
+// are captured, whatever else happens to the rest of it.
+//
+// # Local traffic policies
+//
+// Internal: local endpoints only, for every client of the ClusterIP; where
+// there is none but another node has one, packets are dropped.
+//
+// External: the same for clients outside the cluster, who are seen with their
+// own address. Pods and the host itself are led to the ClusterIP instead, and
+// so to all endpoints ([SetSplit]); where the ClusterIP has local endpoints
+// only, to a virtual server beside it that is open to nobody else
+// ([SplitTarget]).
 package proxier

@@ -13,6 +13,7 @@ type choice struct {
 	local     []Dest // Local policy
 	reachable bool   // some endpoint could serve, on this node or another
 	hairpins  []netip.Addr
+	here      []netip.Addr // ready ones on this node
 }
 
 // candidate is an endpoint with its port, after all slices were merged.
@@ -27,7 +28,7 @@ type candidate struct {
 // and here. Where nothing is ready, each falls back to endpoints that
 // terminate but still serve, so that the last pods of a rollout answer until
 // they are gone (KEP 1669).
-func choose(all []candidate, node, zone string) choice {
+func choose(all []candidate, node, zone string, tuning Tuning) choice {
 	hinted := hints(all, node, zone)
 	isReady := func(c candidate) bool { return c.Ready }
 	isLeaving := func(c candidate) bool { return c.Serving && c.Terminating }
@@ -41,9 +42,13 @@ func choose(all []candidate, node, zone string) choice {
 	if len(local) == 0 {
 		local = filter(all, isLeaving, isLocal)
 	}
-	c := choice{cluster: dests(cluster), local: dests(local), reachable: len(cluster) > 0}
+	weight := func(c candidate) uint32 { return tuning.weight(c.Endpoint, node) }
+	c := choice{cluster: dests(cluster, weight), local: dests(local, weight), reachable: len(cluster) > 0}
 	for _, e := range slices.Concat(filter(cluster, isLocal), local) {
 		c.hairpins = append(c.hairpins, e.Addr)
+	}
+	for _, e := range filter(all, isReady, isLocal) {
+		c.here = append(c.here, e.Addr)
 	}
 	return c
 }
@@ -86,13 +91,13 @@ func hints(all []candidate, node, zone string) func(candidate) bool {
 	return anywhere
 }
 
-func dests(from []candidate) []Dest {
+func dests(from []candidate, weight func(candidate) uint32) []Dest {
 	if len(from) == 0 {
 		return nil
 	}
 	list := make([]Dest, len(from))
 	for i, c := range from {
-		list[i] = Dest{Addr: netip.AddrPortFrom(c.Addr, c.port), Weight: 1}
+		list[i] = Dest{Addr: netip.AddrPortFrom(c.Addr, c.port), Weight: weight(c)}
 	}
 	slices.SortFunc(list, compareDest)
 	return list

@@ -44,7 +44,7 @@ func TestChoose(t *testing.T) {
 		{"fallback knows no topology", []string{"1 there leaving zone-b", "2 there leaving zone-a"}, "1 2", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := choose(candidates(c.endpoints), "here", "a")
+			got := choose(candidates(c.endpoints), "here", "a", Tuning{})
 			if have := numbers(got.cluster); have != c.cluster {
 				t.Errorf("cluster: %q, want %q", have, c.cluster)
 			}
@@ -59,14 +59,14 @@ func TestChoose(t *testing.T) {
 }
 
 func TestChooseWithoutAZone(t *testing.T) {
-	got := choose(candidates([]string{"1 there ready zone-a", "2 there ready zone-b"}), "here", "")
+	got := choose(candidates([]string{"1 there ready zone-a", "2 there ready zone-b"}), "here", "", Tuning{})
 	if numbers(got.cluster) != "1 2" {
 		t.Errorf("a node without a zone uses %q, want all", numbers(got.cluster))
 	}
 }
 
 func TestHairpinsAreLocalEndpointsInUse(t *testing.T) {
-	got := choose(candidates([]string{"1 here ready", "2 there ready", "3 here", "4 here leaving"}), "here", "a")
+	got := choose(candidates([]string{"1 here ready", "2 there ready", "3 here", "4 here leaving"}), "here", "a", Tuning{})
 	want := []netip.Addr{netip.MustParseAddr("10.244.0.1")}
 	if !slices.Equal(slices.Compact(got.hairpins), want) {
 		t.Errorf("hairpins: %v, want %v", got.hairpins, want)

@@ -11,16 +11,30 @@ import (
 
 // Config is what a person decides.
 type Config struct {
-	Node      string         // name of this node
-	Scheduler string         // of every virtual server; empty is rr
-	PodCIDRs  []netip.Prefix // sources that are pods; empty means that nobody counts as outside
-	NodePorts []netip.Prefix // which local addresses serve NodePorts; empty is the node's primary ones
+	Node        string         // name of this node
+	Scheduler   string         // of every virtual server that does not ask for another; empty is rr
+	DetectLocal DetectLocal    // which sources are pods
+	NodePorts   []netip.Prefix // which local addresses serve NodePorts; empty is the node's primary ones
 }
+
+// DetectLocal says how a pod is known by its packets: by their source address
+// or by the interface they come from. Nobody counts as outside where nothing
+// is said.
+type DetectLocal struct {
+	CIDRs           []netip.Prefix // addresses of the cluster's pods
+	NodeCIDRs       bool           // addresses of this node's pods, as its Node says
+	Interface       string         // the bridge that this node's pods are behind
+	InterfacePrefix string         // how the names of this node's pods' interfaces begin
+}
+
+// ByInterface reports whether addresses say nothing.
+func (d DetectLocal) ByInterface() bool { return d.Interface != "" || d.InterfacePrefix != "" }
 
 // Node is what the proxier needs to know of its own Node.
 type Node struct {
-	Zone  string
-	Addrs []netip.Addr // primary addresses, at most one per family
+	Zone     string
+	Addrs    []netip.Addr   // primary addresses, at most one per family
+	PodCIDRs []netip.Prefix // from which this node's pods get their addresses
 }
 
 // Model keeps the State that the kernel should hold. Not safe for concurrent
@@ -39,6 +53,10 @@ type Model struct {
 	elements map[Element]int // holders of each element that several may hold
 	prefixes map[netip.Prefix]int
 	base     []netip.Prefix // service CIDRs in force
+	pods     []Element      // pod CIDRs in force
+	health   map[uint16]HealthCheck
+
+	healthChanged bool
 
 	dirty    map[Name]struct{}
 	allDirty bool
@@ -46,20 +64,12 @@ type Model struct {
 	touched  Touched
 }
 
-// claim is a Service's wish to serve a frontend.
-type claim struct {
-	by       Service
-	server   Server
-	masq     bool
-	drop     bool
-	frontend Frontend
-}
-
 // made is what one Service holds.
 type made struct {
 	frontends []Frontend
 	elements  []Element
 	prefixes  []netip.Prefix
+	health    HealthCheck
 }
 
 // NewModel returns a Model without any object.
@@ -75,14 +85,39 @@ func NewModel(config Config) *Model {
 		claims:   map[Frontend][]claim{},
 		elements: map[Element]int{},
 		prefixes: map[netip.Prefix]int{},
+		health:   map[uint16]HealthCheck{},
 		dirty:    map[Name]struct{}{},
 		want:     NewState(),
 		touched:  NewTouched(),
 	}
-	for _, p := range podCIDRs(config.PodCIDRs) {
-		m.hold(Element{Set: SetPodCIDRs, Prefix: p})
-	}
+	m.holdPods()
 	return m
+}
+
+// holdPods puts the pods' addresses in force.
+func (m *Model) holdPods() {
+	var configured []netip.Prefix
+	switch d := m.config.DetectLocal; {
+	case d.ByInterface():
+	case d.NodeCIDRs:
+		configured = m.node.PodCIDRs
+	default:
+		configured = d.CIDRs
+	}
+	var pods []Element
+	for _, p := range podCIDRs(configured) {
+		pods = append(pods, Element{Set: SetPodCIDRs, Prefix: p})
+	}
+	for _, p := range outermost(configured) {
+		pods = append(pods, Element{Set: SetInside, Prefix: p})
+	}
+	for _, e := range pods {
+		m.hold(e)
+	}
+	for _, e := range m.pods {
+		m.release(e)
+	}
+	m.pods = pods
 }
 
 // podCIDRs stands in for a family nobody configured with all addresses: then
@@ -151,9 +186,12 @@ func (m *Model) SetNode(n Node) {
 	if len(n.Addrs) == 0 {
 		n.Addrs = m.node.Addrs
 	}
-	if m.node.Zone != n.Zone || !slices.Equal(m.node.Addrs, n.Addrs) {
-		m.node = n
-		m.allDirty = true
+	changed := m.node.Zone != n.Zone || !slices.Equal(m.node.Addrs, n.Addrs)
+	moved := !slices.Equal(m.node.PodCIDRs, n.PodCIDRs)
+	m.node = n
+	m.allDirty = m.allDirty || changed
+	if moved {
+		m.holdPods()
 	}
 }
 
@@ -197,9 +235,12 @@ func (m *Model) nodePortAddrs() []netip.Addr {
 
 // options are those of every virtual server of s.
 func (m *Model) options(s Service) Options {
-	o := Options{Scheduler: m.config.Scheduler}
-	if o.Scheduler == "mh" {
-		o.Flags |= FlagSched2 // else all connections of one client go to one endpoint
+	o := Options{Scheduler: cmp.Or(s.Tuning.Scheduler, m.config.Scheduler)}
+	switch {
+	case s.Tuning.HasFlags:
+		o.Flags = s.Tuning.Flags
+	case o.Scheduler == "mh":
+		o.Flags = FlagSched2 // else all connections of one client go to one endpoint
 	}
 	if s.Affinity > 0 {
 		o.Flags |= FlagPersistent

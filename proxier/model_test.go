@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,13 +96,83 @@ server 192.0.2.1:30080/tcp rr 10.244.0.2:8080=1 10.244.1.2:8080=1`},
 		}, `route 10.96.0.0/16 src 192.0.2.1
 set drop 10.96.0.7:80/tcp
 set drop 192.0.2.1:30080/tcp
-` + owned + `set owned 10.96.0.7:80/tcp
+` + owned + `set owned 10.96.0.7:65535/tcp
+set owned 10.96.0.7:80/tcp
 set owned 192.0.2.1:30080/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
 set service-cidrs 10.96.0.0/16
+set split 192.0.2.1:30080/tcp to 10.96.0.7:65535
+set targets 10.96.0.7:65535/tcp
 server 10.96.0.7:80/tcp rr
+server 10.96.0.7:65535/tcp rr 10.244.1.2:8080=1
 server 192.0.2.1:30080/tcp rr`},
+		{"external policy Local: clients inside are led to the ClusterIP", func(m *proxier.Model) {
+			s := web("10.96.0.7")
+			s.ExternalLocal, s.BalancerIPs = true, []netip.Addr{netip.MustParseAddr("198.51.100.1")}
+			m.SetService(s)
+			m.SetSlice(slice("web-1", local, remote))
+		}, `route 10.96.0.0/16 src 192.0.2.1
+set capture-outside 198.51.100.1:80/tcp
+set frontends 10.96.0.7:80/tcp
+set frontends 192.0.2.1:30080/tcp
+set frontends 198.51.100.1:80/tcp
+set hairpin 10.244.0.2/32
+set icmp 198.51.100.1/32
+set owned 10.96.0.7:80/tcp
+set owned 192.0.2.1:30080/tcp
+set owned 198.51.100.1:80/tcp
+set pod-cidrs 0.0.0.0/0
+set pod-cidrs ::/0
+set service-cidrs 10.96.0.0/16
+set split 192.0.2.1:30080/tcp to 10.96.0.7:80
+set split 198.51.100.1:80/tcp to 10.96.0.7:80
+set targets 10.96.0.7:80/tcp
+server 10.96.0.7:80/tcp rr 10.244.0.2:8080=1 10.244.1.2:8080=1
+server 192.0.2.1:30080/tcp rr 10.244.0.2:8080=1
+server 198.51.100.1:80/tcp rr 10.244.0.2:8080=1`},
+		{"ranges hold for the load balancer's address, whatever else it is", func(m *proxier.Model) {
+			s := web("10.96.0.7")
+			s.Ports[0].NodePort = 0
+			s.ExternalIPs = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")}
+			s.BalancerIPs = s.ExternalIPs[:1]
+			s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+			m.SetService(s)
+		}, `route 10.96.0.0/16 src 192.0.2.1
+set allowed 198.51.100.1:80/tcp from 203.0.113.0/24
+set capture 198.51.100.1:80/tcp
+set capture 198.51.100.2:80/tcp
+set frontends 10.96.0.7:80/tcp
+set frontends 198.51.100.1:80/tcp
+set frontends 198.51.100.2:80/tcp
+set icmp 198.51.100.1/32
+set icmp 198.51.100.2/32
+set masquerade 198.51.100.1:80/tcp
+set masquerade 198.51.100.2:80/tcp
+set owned 10.96.0.7:80/tcp
+set owned 198.51.100.1:80/tcp
+set owned 198.51.100.2:80/tcp
+set pod-cidrs 0.0.0.0/0
+set pod-cidrs ::/0
+set restricted 198.51.100.1:80/tcp
+set service-cidrs 10.96.0.0/16
+server 10.96.0.7:80/tcp rr
+server 198.51.100.1:80/tcp rr
+server 198.51.100.2:80/tcp rr`},
+		{"tuned", func(m *proxier.Model) {
+			s := web("10.96.0.7")
+			s.Ports[0].NodePort = 0
+			s.Tuning = proxier.Tuning{Scheduler: "wrr", HasFlags: true, Flags: proxier.FlagSched1, Weights: []proxier.WeightRule{{Local: true, Weight: 4}, {Weight: 2}}}
+			m.SetService(s)
+			m.SetSlice(slice("web-1", local, remote))
+		}, `route 10.96.0.0/16 src 192.0.2.1
+set frontends 10.96.0.7:80/tcp
+set hairpin 10.244.0.2/32
+set owned 10.96.0.7:80/tcp
+set pod-cidrs 0.0.0.0/0
+set pod-cidrs ::/0
+set service-cidrs 10.96.0.0/16
+server 10.96.0.7:80/tcp wrr flags 0x8 timeout 0s 10.244.0.2:8080=4 10.244.1.2:8080=2`},
 		{"both policies Local and no endpoint anywhere: refused, not dropped", func(m *proxier.Model) {
 			s := web("10.96.0.7")
 			s.InternalLocal, s.ExternalLocal, s.Ports[0].NodePort = true, true, 0
@@ -231,7 +302,8 @@ func FuzzModel(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		w := newWorld()
-		m := proxier.NewModel(proxier.Config{Node: "node-1"})
+		config := proxier.Config{Node: "node-1", DetectLocal: proxier.DetectLocal{NodeCIDRs: true}}
+		m := proxier.NewModel(config)
 		copied := proxier.NewState()
 		w.tell(m)
 		for range 120 {
@@ -242,7 +314,7 @@ func FuzzModel(f *testing.F) {
 			}
 		}
 		carry(t, copied, m)
-		fresh := proxier.NewModel(proxier.Config{Node: "node-1"})
+		fresh := proxier.NewModel(config)
 		w.tellAll(fresh)
 		fresh.Update()
 		if m.Want().String() != fresh.Want().String() {
@@ -325,7 +397,7 @@ func (w *world) step(r *rand.Rand) {
 	case kind < 19:
 		w.stepCIDR(r)
 	default:
-		w.node = proxier.Node{Zone: []string{"", "a", "b"}[r.IntN(3)], Addrs: [][]netip.Addr{{nodeAddr}, {otherAddr}, {nodeAddr, netip.MustParseAddr("2001:db8::1")}}[r.IntN(3)]}
+		w.node = proxier.Node{PodCIDRs: [][]netip.Prefix{nil, {netip.MustParsePrefix("10.244.1.0/24")}}[r.IntN(2)], Zone: []string{"", "a", "b"}[r.IntN(3)], Addrs: [][]netip.Addr{{nodeAddr}, {otherAddr}, {nodeAddr, netip.MustParseAddr("2001:db8::1")}}[r.IntN(3)]}
 		node := w.node
 		w.last = func(m *proxier.Model) { m.SetNode(node) }
 	}
@@ -364,6 +436,7 @@ func randomService(r *rand.Rand) proxier.Service {
 	if r.IntN(4) == 0 {
 		s.Affinity = time.Hour
 	}
+	randomExternal(r, &s)
 	for i := range 1 + r.IntN(3) {
 		p := proxier.Port{Name: fmt.Sprint("port-", i), Proto: []proxier.Protocol{proxier.TCP, proxier.UDP}[i%2], Port: uint16(80 + i)}
 		if r.IntN(2) == 0 {
@@ -372,6 +445,24 @@ func randomService(r *rand.Rand) proxier.Service {
 		s.Ports = append(s.Ports, p)
 	}
 	return s
+}
+
+// randomExternal gives Services few addresses, so that they meet.
+func randomExternal(r *rand.Rand, s *proxier.Service) {
+	for _, list := range []*[]netip.Addr{&s.ExternalIPs, &s.BalancerIPs} {
+		for range r.IntN(3) {
+			*list = append(*list, netip.AddrFrom4([4]byte{198, 51, 100, byte(r.IntN(3))}))
+		}
+	}
+	for range r.IntN(3) {
+		s.SourceRanges = append(s.SourceRanges, netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(r.IntN(2)), 0, 0}), 16))
+	}
+	slices.SortFunc(s.SourceRanges, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	s.SourceRanges = slices.Compact(s.SourceRanges)
+	if r.IntN(3) == 0 {
+		s.HealthPort = uint16(32000 + r.IntN(3))
+		s.Tuning.Weights = []proxier.WeightRule{{Node: "node-1", Weight: uint32(r.IntN(3))}}
+	}
 }
 
 func randomSlice(r *rand.Rand) proxier.Slice {

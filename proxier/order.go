@@ -19,6 +19,8 @@ func compareElement(a, b Element) int {
 		comparePrefix(a.Prefix, b.Prefix),
 		cmp.Compare(a.Port, b.Port),
 		cmp.Compare(a.Proto, b.Proto),
+		comparePrefix(a.Peer, b.Peer),
+		cmp.Compare(a.PeerPort, b.PeerPort),
 	)
 }
 

@@ -76,14 +76,30 @@ func verb(del bool) string {
 	return "add"
 }
 
+// Flows are UDP flows that connection tracking knows, to a frontend. Without a
+// Backend they are those that began before there was the frontend and bypass
+// it; with one, those that [SetSplit] led there and that IPVS gave to a real
+// server which is gone.
+type Flows struct {
+	Frontend Frontend
+	Backend  netip.AddrPort
+}
+
+func (f Flows) String() string {
+	if f.Backend.IsValid() {
+		return fmt.Sprintf("flows from %s to %s", f.Frontend, f.Backend)
+	}
+	return "flows past " + f.Frontend.String()
+}
+
 // Plan is changes in the order in which they must be made:
 //
 //  1. Before, in one transaction: who owns what, and nothing new reachable.
 //  2. Routes, one after the other.
 //  3. Servers, one after the other: what serves more before what serves less.
 //  4. After, in one transaction: the new becomes reachable.
-//  5. Forget: connection tracking entries of UDP flows that began before
-//     their frontend existed and would go on to bypass it.
+//  5. Forget: connection tracking entries of UDP flows that would go on to
+//     where they went before.
 //
 // A process killed anywhere in between leaves a kernel from which the next
 // Diff continues.
@@ -92,7 +108,7 @@ type Plan struct {
 	Routes  []RouteChange
 	Servers []ServerChange
 	After   []SetChange
-	Forget  []Frontend
+	Forget  []Flows
 }
 
 // Len is the number of changes.
@@ -116,7 +132,7 @@ func (p *Plan) String() string {
 		fmt.Fprintln(&b, c)
 	}
 	for _, f := range p.Forget {
-		fmt.Fprintln(&b, "forget flows to", f)
+		fmt.Fprintln(&b, "forget", f)
 	}
 	return b.String()
 }

@@ -6,7 +6,11 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -79,12 +83,45 @@ type Proxier struct {
 	Report func(Report) // after each pass that did something; may be nil
 	Alive  func()       // the loop turns; may be nil
 
+	// Health gets all health checks whenever one of them changed; may be nil.
+	Health func(map[uint16]HealthCheck)
+
+	// Exclude are addresses whose virtual servers are left alone, even those
+	// that look like ours, unless a Service asks for them.
+	Exclude []netip.Prefix
+
 	have   State
 	drains drains
 	prober prober
 	spread uint32
 	resync string // why the next pass must be a full one; "" is not
 	retry  time.Duration
+
+	once  sync.Once
+	looks chan func()
+}
+
+// Look runs a function between two passes, when the Model and the kernel's
+// State hold still. It changes neither and keeps nothing of them.
+func (p *Proxier) Look(ctx context.Context, look func(m *Model, have State)) error {
+	done := make(chan struct{})
+	f := func() {
+		defer close(done)
+		look(p.Model, p.have)
+	}
+	select {
+	case p.looking() <- f:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// looking is where requests to look wait. They may come before Run.
+func (p *Proxier) looking() chan func() {
+	p.once.Do(func() { p.looks = make(chan func()) })
+	return p.looks
 }
 
 // Run works until ctx ends. Errors of the kernel go into reports and are
@@ -118,6 +155,9 @@ func (p *Proxier) Run(ctx context.Context) {
 			continue
 		case <-timers.alive:
 			p.Alive()
+			continue
+		case look := <-p.looking():
+			look()
 			continue
 		}
 		if !p.pass(ctx) {
@@ -168,6 +208,9 @@ func (p *Proxier) pass(ctx context.Context) bool {
 	} else {
 		r.Changes, r.Err = p.apply(ctx, touched)
 	}
+	if checks, changed := p.Model.HealthChecks(); changed && p.Health != nil {
+		p.Health(checks)
+	}
 	if r.Err == nil {
 		p.resync, p.retry = "", 0
 		p.prober.settle(r.Changes, time.Now())
@@ -192,6 +235,10 @@ func (p *Proxier) full(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	p.have = have
+	maps.DeleteFunc(have.Servers, func(f Frontend, _ Server) bool {
+		_, wanted := p.Model.Want().Servers[f]
+		return !wanted && slices.ContainsFunc(p.Exclude, func(e netip.Prefix) bool { return e.Contains(f.Addr.Addr()) })
+	})
 	return p.apply(ctx, Everything(have, p.Model.Want()))
 }
 

@@ -3,11 +3,14 @@
 package proxier
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	netutils "k8s.io/utils/net"
 )
 
 // Name is the namespace and name of an object.
@@ -20,10 +23,16 @@ type Service struct {
 	Name          Name
 	Created       time.Time // the older of two Services with one address gets it
 	ClusterIPs    []netip.Addr
+	ExternalIPs   []netip.Addr   // spec.externalIPs
+	BalancerIPs   []netip.Addr   // ingress addresses of a load balancer that sends packets to its own address
+	SourceRanges  []netip.Prefix // who may use BalancerIPs; none of a family is everybody of that family
 	Ports         []Port
 	InternalLocal bool          // internalTrafficPolicy: Local
-	ExternalLocal bool          // externalTrafficPolicy: Local, on a Service that has node ports
+	ExternalLocal bool          // externalTrafficPolicy: Local
 	Affinity      time.Duration // of ClientIP affinity; 0 is none
+	HealthPort    uint16        // healthCheckNodePort; 0 is none
+	Tuning        Tuning
+	Faults        []string // what the object says that cannot be done, one sentence each
 }
 
 // Port is one port of a Service.
@@ -49,12 +58,17 @@ func ParseService(in *corev1.Service) (Service, bool) {
 		InternalLocal: in.Spec.InternalTrafficPolicy != nil && *in.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		ExternalLocal: in.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		Affinity:      affinity(in),
+		ClusterIPs:    addresses(clusterIPs(in)),
+		ExternalIPs:   addresses(in.Spec.ExternalIPs),
 	}
-	for _, text := range clusterIPs(in) {
-		if a, err := netip.ParseAddr(text); err == nil {
-			s.ClusterIPs = append(s.ClusterIPs, a.Unmap())
-		}
+	if in.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		s.BalancerIPs = addresses(ingressIPs(in))
+		s.SourceRanges = s.sourceRanges(in)
 	}
+	if s.ExternalLocal {
+		s.HealthPort = uint16(in.Spec.HealthCheckNodePort)
+	}
+	s.tune(in.Annotations)
 	for _, p := range in.Spec.Ports {
 		if proto, ok := parseProtocol(p.Protocol); ok {
 			s.Ports = append(s.Ports, Port{Name: p.Name, Proto: proto, Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
@@ -65,6 +79,54 @@ func ParseService(in *corev1.Service) (Service, bool) {
 
 // The well-known label that hands a Service to another proxy (KEP 2447).
 const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
+
+// addresses reads what the API server accepted, leading zeros included.
+func addresses(texts []string) []netip.Addr {
+	var list []netip.Addr
+	for _, text := range texts {
+		if ip := netutils.ParseIPSloppy(text); ip != nil {
+			a, _ := netip.AddrFromSlice(ip)
+			list = append(list, a.Unmap())
+		}
+	}
+	return list
+}
+
+// ingressIPs are those whose packets arrive with that destination. With
+// ipMode Proxy they arrive for a NodePort instead, and the nodes' own clients
+// have to go the way through the load balancer (KEP 1860).
+func ingressIPs(in *corev1.Service) []string {
+	var list []string
+	for _, i := range in.Status.LoadBalancer.Ingress {
+		if i.IPMode == nil || *i.IPMode == corev1.LoadBalancerIPModeVIP {
+			list = append(list, i.IP)
+		}
+	}
+	return list
+}
+
+// sourceRanges come from the field or, older, from an annotation.
+func (s *Service) sourceRanges(in *corev1.Service) []netip.Prefix {
+	texts := in.Spec.LoadBalancerSourceRanges
+	if text := strings.TrimSpace(in.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]); len(texts) == 0 && text != "" {
+		texts = strings.Split(text, ",")
+	}
+	var list []netip.Prefix
+	for _, text := range texts {
+		_, cidr, err := netutils.ParseCIDRSloppy(strings.TrimSpace(text))
+		if err != nil {
+			s.Faults = append(s.Faults, fmt.Sprintf("loadBalancerSourceRanges: %q is no prefix like 10.0.0.0/8; it is left out", text))
+			continue
+		}
+		bits, _ := cidr.Mask.Size()
+		a, _ := netip.AddrFromSlice(cidr.IP)
+		list = append(list, netip.PrefixFrom(a.Unmap(), bits))
+	}
+	if len(texts) > 0 && len(list) == 0 {
+		s.BalancerIPs = nil // nobody is meant, and no range means everybody
+	}
+	return outermost(list)
+}
 
 func clusterIPs(in *corev1.Service) []string {
 	if len(in.Spec.ClusterIPs) > 0 {
@@ -116,6 +178,7 @@ type SlicePort struct {
 type Endpoint struct {
 	Addr        netip.Addr
 	Node        string
+	Zone        string
 	Ready       bool // includes publishNotReadyAddresses: the slice's writer decides
 	Serving     bool
 	Terminating bool
@@ -169,6 +232,9 @@ func parseEndpoint(in *discoveryv1.Endpoint) (Endpoint, bool) {
 	}
 	if in.NodeName != nil {
 		e.Node = *in.NodeName
+	}
+	if in.Zone != nil {
+		e.Zone = *in.Zone
 	}
 	if in.Hints != nil {
 		for _, z := range in.Hints.ForZones {

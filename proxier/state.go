@@ -52,6 +52,8 @@ type Flags uint32
 // The flags in use. Their values are the kernel's (linux/ip_vs.h).
 const (
 	FlagPersistent Flags = 0x01 // ClientIP affinity
+	FlagOnePacket  Flags = 0x04 // UDP: every packet is scheduled by itself
+	FlagSched1     Flags = 0x08 // mh and sh: a real server that takes no connections is passed over
 	FlagSched2     Flags = 0x10 // mh and sh: the client's port counts too
 )
 
@@ -82,13 +84,21 @@ type Set uint8
 // The sets. What each does to packets is written beside the rules, in
 // proxier/kernel.
 const (
-	SetOwned        Set = iota // frontends whose virtual server is ours, complete or not
-	SetFrontends               // complete frontends; the rest of the service CIDRs is refused
-	SetMasquerade              // frontends whose clients may be off the cluster
-	SetDrop                    // Local policy, and the endpoints are elsewhere
-	SetHairpin                 // local endpoints, which may be their own client
-	SetServiceCIDRs            // prefixes routed to this host
-	SetPodCIDRs                // sources that reach any pod unchanged
+	SetOwned          Set = iota // frontends whose virtual server is ours, complete or not
+	SetFrontends                 // complete frontends; the rest of the service CIDRs is refused
+	SetCapture                   // frontends on addresses that are not this host's
+	SetCaptureOutside            // the same, but not for clients inside the cluster
+	SetMasquerade                // frontends whose clients may be off the cluster
+	SetDrop                      // Local policy, and the endpoints are elsewhere
+	SetRestricted                // frontends with source ranges
+	SetAllowed                   // sources that may use them
+	SetSplit                     // external Local policy: where clients inside the cluster are led instead
+	SetTargets                   // the places they are led to, open to nobody else by themselves
+	SetHairpin                   // local endpoints, which may be their own client
+	SetICMP                      // addresses of captured frontends, whose clients' routers may complain
+	SetServiceCIDRs              // prefixes routed to this host
+	SetPodCIDRs                  // sources that reach any pod unchanged; everybody where pods are not known
+	SetInside                    // sources that are known to be pods
 	numSets
 )
 
@@ -102,7 +112,8 @@ func Sets() []Set {
 }
 
 func (s Set) String() string {
-	names := [numSets]string{"owned", "frontends", "masquerade", "drop", "hairpin", "service-cidrs", "pod-cidrs"}
+	names := [numSets]string{"owned", "frontends", "capture", "capture-outside", "masquerade", "drop", "restricted", "allowed", "split", "targets",
+		"hairpin", "icmp", "service-cidrs", "pod-cidrs", "inside"}
 	if s < numSets {
 		return names[s]
 	}
@@ -110,15 +121,21 @@ func (s Set) String() string {
 }
 
 // HoldsPrefixes tells sets of prefixes from sets of frontends and addresses.
-func (s Set) HoldsPrefixes() bool { return s == SetServiceCIDRs || s == SetPodCIDRs }
+func (s Set) HoldsPrefixes() bool { return s >= SetServiceCIDRs }
+
+// HoldsFrontends tells sets whose elements are a frontend and nothing more.
+func (s Set) HoldsFrontends() bool { return s < SetHairpin && s != SetAllowed && s != SetSplit }
 
 // Element is one element of a set. Port and Proto are zero in sets that hold
-// addresses or prefixes.
+// addresses or prefixes. Peer is the source in SetAllowed, and with PeerPort
+// the destination in SetSplit; elsewhere it is zero.
 type Element struct {
-	Prefix netip.Prefix
-	Port   uint16
-	Proto  Protocol
-	Set    Set
+	Prefix   netip.Prefix
+	Peer     netip.Prefix
+	Port     uint16
+	PeerPort uint16
+	Proto    Protocol
+	Set      Set
 }
 
 // FrontendElement is f as an element of a set of frontends.
@@ -126,13 +143,36 @@ func FrontendElement(s Set, f Frontend) Element {
 	return Element{Set: s, Prefix: hostPrefix(f.Addr.Addr()), Port: f.Addr.Port(), Proto: f.Proto}
 }
 
+// AllowedElement lets a source use a restricted frontend.
+func AllowedElement(f Frontend, source netip.Prefix) Element {
+	e := FrontendElement(SetAllowed, f)
+	e.Peer = source
+	return e
+}
+
+// SplitElement leads clients of f that are inside the cluster to another
+// address.
+func SplitElement(f Frontend, to netip.AddrPort) Element {
+	e := FrontendElement(SetSplit, f)
+	e.Peer, e.PeerPort = hostPrefix(to.Addr()), to.Port()
+	return e
+}
+
 // Frontend is the inverse of [FrontendElement].
 func (e Element) Frontend() Frontend {
 	return Frontend{Addr: netip.AddrPortFrom(e.Prefix.Addr(), e.Port), Proto: e.Proto}
 }
 
+// Target is where an element of SetSplit leads to.
+func (e Element) Target() netip.AddrPort { return netip.AddrPortFrom(e.Peer.Addr(), e.PeerPort) }
+
 func (e Element) String() string {
-	if e.Proto != 0 {
+	switch {
+	case e.Set == SetAllowed:
+		return fmt.Sprintf("%s %s from %s", e.Set, e.Frontend(), e.Peer)
+	case e.Set == SetSplit:
+		return fmt.Sprintf("%s %s to %s", e.Set, e.Frontend(), e.Target())
+	case e.Proto != 0:
 		return fmt.Sprintf("%s %s", e.Set, e.Frontend())
 	}
 	return fmt.Sprintf("%s %s", e.Set, e.Prefix)

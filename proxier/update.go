@@ -3,7 +3,6 @@
 package proxier
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -57,6 +56,7 @@ func (m *Model) remake(name Name) {
 			m.unclaim(f, name)
 		}
 	}
+	m.checkHealth(old.health, now.health)
 	for _, e := range now.elements {
 		m.hold(e)
 	}
@@ -69,124 +69,11 @@ func (m *Model) remake(name Name) {
 	for _, p := range old.prefixes {
 		m.releasePrefix(p)
 	}
-	if len(now.frontends)+len(now.elements)+len(now.prefixes) == 0 {
+	if len(now.frontends)+len(now.elements)+len(now.prefixes) == 0 && now.health.Port == 0 {
 		delete(m.made, name)
 		return
 	}
 	m.made[name] = now
-}
-
-// plan computes what one Service should hold.
-func (m *Model) plan(name Name) ([]claim, made) {
-	var claims []claim
-	var now made
-	s, ok := m.services[name]
-	if !ok {
-		return nil, now
-	}
-	hairpins := map[netip.Addr]struct{}{}
-	for _, v4 := range []bool{true, false} {
-		family := func(a netip.Addr) bool { return a.Is4() == v4 }
-		if !slices.ContainsFunc(s.ClusterIPs, family) {
-			continue
-		}
-		for _, port := range s.Ports {
-			c := choose(merge(m.slices[name], port, v4), m.config.Node, m.node.Zone)
-			claims = append(claims, m.claimsOf(s, port, c, family)...)
-			for _, a := range c.hairpins {
-				hairpins[a] = struct{}{}
-			}
-		}
-	}
-	for _, c := range claims {
-		now.frontends = append(now.frontends, c.frontend)
-	}
-	for a := range hairpins {
-		now.elements = append(now.elements, Element{Set: SetHairpin, Prefix: hostPrefix(a)})
-	}
-	for _, a := range s.ClusterIPs {
-		if !slices.ContainsFunc(m.base, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			now.prefixes = append(now.prefixes, hostPrefix(a))
-		}
-	}
-	return claims, now
-}
-
-// claimsOf lists the frontends of one port in one address family.
-func (m *Model) claimsOf(s Service, port Port, c choice, family func(netip.Addr) bool) []claim {
-	var claims []claim
-	add := func(a netip.Addr, number uint16, local, masq bool) {
-		used := c.cluster
-		if local {
-			used = c.local
-		}
-		claims = append(claims, claim{
-			by:       s,
-			frontend: Frontend{Addr: netip.AddrPortFrom(a, number), Proto: port.Proto},
-			server:   Server{Options: m.options(s), Dests: used},
-			masq:     masq,
-			drop:     local && len(used) == 0 && c.reachable,
-		})
-	}
-	for _, a := range s.ClusterIPs {
-		if family(a) {
-			add(a, port.Port, s.InternalLocal, false)
-		}
-	}
-	if port.NodePort == 0 {
-		return claims
-	}
-	for _, a := range m.nodePortAddrs() {
-		if family(a) {
-			add(a, port.NodePort, s.ExternalLocal, !s.ExternalLocal)
-		}
-	}
-	return claims
-}
-
-// claim adds or replaces a Service's claim and puts the winner in force.
-func (m *Model) claim(c claim) {
-	list := m.claims[c.frontend]
-	if i := slices.IndexFunc(list, func(o claim) bool { return o.by.Name == c.by.Name }); i >= 0 {
-		list[i] = c
-	} else {
-		list = append(list, c)
-	}
-	// A new Service may be seen before the deletion of the one whose address
-	// it got. Oldest first, so all nodes agree.
-	slices.SortFunc(list, func(a, b claim) int {
-		return cmp.Or(a.by.Created.Compare(b.by.Created), cmp.Compare(a.by.Name.String(), b.by.Name.String()))
-	})
-	m.claims[c.frontend] = list
-	m.serve(list[0])
-}
-
-func (m *Model) unclaim(f Frontend, by Name) {
-	list := slices.DeleteFunc(m.claims[f], func(c claim) bool { return c.by.Name == by })
-	if len(list) > 0 {
-		m.claims[f] = list
-		m.serve(list[0])
-		return
-	}
-	delete(m.claims, f)
-	delete(m.want.Servers, f)
-	m.touched.Frontends[f] = struct{}{}
-	for _, s := range []Set{SetOwned, SetFrontends, SetMasquerade, SetDrop} {
-		m.set(FrontendElement(s, f), false)
-	}
-}
-
-// serve puts a claim in force.
-func (m *Model) serve(c claim) {
-	old, ok := m.want.Servers[c.frontend]
-	if !ok || old.Options != c.server.Options || !slices.Equal(old.Dests, c.server.Dests) {
-		m.want.Servers[c.frontend] = c.server
-		m.touched.Frontends[c.frontend] = struct{}{}
-	}
-	m.set(FrontendElement(SetOwned, c.frontend), true)
-	m.set(FrontendElement(SetFrontends, c.frontend), true)
-	m.set(FrontendElement(SetMasquerade, c.frontend), c.masq)
-	m.set(FrontendElement(SetDrop, c.frontend), c.drop)
 }
 
 func (m *Model) set(e Element, on bool) {

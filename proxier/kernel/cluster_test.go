@@ -67,7 +67,7 @@ func (c *cluster) start(k *Kernel) {
 	var work sync.WaitGroup
 	p := &proxier.Proxier{
 		Kernel: k, Inbox: c.inbox,
-		Model:  proxier.NewModel(proxier.Config{Node: "node", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}),
+		Model:  proxier.NewModel(proxier.Config{Node: "node", DetectLocal: proxier.DetectLocal{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}),
 		Timing: proxier.Timing{DrainTick: 200 * time.Millisecond},
 		Report: func(r proxier.Report) {
 			c.slices.Add(int64(r.Slices))

@@ -5,6 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -13,33 +14,47 @@ import (
 	"github.com/muster-project/muster/proxier"
 )
 
-// bypassing matches UDP flows to one of the frontends that were recorded
-// before IPVS took it over: their answers are expected from the frontend
-// itself.
-type bypassing map[proxier.Frontend]struct{}
+// stale matches UDP flows that go on where they went before: those whose
+// answers come from the frontend itself, past IPVS, and those whose answers
+// come from a real server that is gone.
+type stale map[proxier.Flows]struct{}
 
 // MatchConntrackFlow implements [netlink.CustomConntrackFilter].
-func (b bypassing) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Forward.Protocol != unix.IPPROTO_UDP || !flow.Forward.DstIP.Equal(flow.Reverse.SrcIP) {
+func (s stale) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	if flow.Forward.Protocol != unix.IPPROTO_UDP {
 		return false
 	}
-	addr, ok := netip.AddrFromSlice(flow.Forward.DstIP)
-	if !ok {
+	to, ok := addrPort(flow.Forward.DstIP, flow.Forward.DstPort)
+	from, ok2 := addrPort(flow.Reverse.SrcIP, flow.Reverse.SrcPort)
+	if !ok || !ok2 {
 		return false
 	}
-	f := proxier.Frontend{Addr: netip.AddrPortFrom(addr.Unmap(), flow.Forward.DstPort), Proto: proxier.UDP}
-	_, ok = b[f]
+	f := proxier.Frontend{Addr: to, Proto: proxier.UDP}
+	if to == from {
+		_, ok = s[proxier.Flows{Frontend: f}]
+		return ok
+	}
+	// A flow that was led elsewhere first still has the destination that its
+	// client knows.
+	_, ok = s[proxier.Flows{Backend: from}]
 	return ok
 }
 
-// forget drops flows that bypass frontends which are new. One walk over the
-// table serves all of them.
-func forget(frontends []proxier.Frontend) error {
-	byFamily := map[netlink.InetFamily]bypassing{}
-	for _, f := range frontends {
-		family := netlink.InetFamily(family(f.Addr.Addr()))
+func addrPort(ip net.IP, port uint16) (netip.AddrPort, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port), ok
+}
+
+// forget drops stale flows. One walk over the table serves all of them.
+func forget(flows []proxier.Flows) error {
+	byFamily := map[netlink.InetFamily]stale{}
+	for _, f := range flows {
+		family := netlink.InetFamily(family(f.Frontend.Addr.Addr()))
 		if byFamily[family] == nil {
-			byFamily[family] = bypassing{}
+			byFamily[family] = stale{}
+		}
+		if f.Backend.IsValid() {
+			f.Frontend = proxier.Frontend{}
 		}
 		byFamily[family][f] = struct{}{}
 	}
@@ -49,7 +64,7 @@ func forget(frontends []proxier.Frontend) error {
 		// always do; what existed at the beginning was seen. ENOENT is a flow
 		// that ended by itself.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("drop old UDP flows to %d new frontends: %w", len(filter), err)
+			return fmt.Errorf("drop stale UDP flows to %d frontends: %w", len(filter), err)
 		}
 	}
 	return nil

@@ -18,25 +18,36 @@ import (
 type Kernel struct {
 	ipvs    *ipvs
 	sysctls sysctls
+	rules   rules
+}
+
+// Options are what the rules of a [Kernel] depend on.
+type Options struct {
+	// StateDir keeps the settings that were in force before ours. It must be
+	// one that a reboot empties, as a reboot resets the settings too.
+	StateDir string
+
+	MasqueradeAll bool                // of all clients of ClusterIPs
+	MasqueradeBit *uint               // of the packet mark, 0 to 31; nil is DefaultMasqueradeBit
+	DetectLocal   proxier.DetectLocal // which packets come from pods
 }
 
 var _ proxier.Kernel = (*Kernel)(nil)
 
-// Open connects to the kernel. It changes nothing. stateDir is where the
-// settings are kept that were in force before ours; it must be one that a
-// reboot empties, as a reboot resets the settings too.
-func Open(stateDir string) (*Kernel, error) {
+// Open connects to the kernel. It changes nothing.
+func Open(o Options) (*Kernel, error) {
 	v, err := dialIPVS()
 	if err != nil {
 		return nil, err
 	}
-	return &Kernel{ipvs: v, sysctls: newSysctls(stateDir)}, nil
+	return &Kernel{ipvs: v, sysctls: newSysctls(o.StateDir), rules: newRules(o)}, nil
 }
 
 // Close ends the connection. What was programmed stays in force.
 func (k *Kernel) Close() error { return k.ipvs.close() }
 
-// Prepare implements [proxier.Kernel]: settings and the table.
+// Prepare implements [proxier.Kernel]: settings, the table, the way for
+// captured packets.
 func (k *Kernel) Prepare(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -44,7 +55,10 @@ func (k *Kernel) Prepare(ctx context.Context) error {
 	if err := k.sysctls.set(k.sysctls.needed()); err != nil {
 		return err
 	}
-	return prepareTable()
+	if err := prepareTable(k.rules); err != nil {
+		return err
+	}
+	return prepareCapture()
 }
 
 // Read implements [proxier.Kernel].
@@ -133,7 +147,7 @@ func CleanUp(ctx context.Context, stateDir string) error {
 			return err
 		}
 	}
-	return errors.Join(deleteTable(), newSysctls(stateDir).restore())
+	return errors.Join(deleteTable(), deleteCapture(), newSysctls(stateDir).restore())
 }
 
 // cleanServers needs the table: it says which virtual servers are ours.
@@ -147,11 +161,11 @@ func cleanServers(ctx context.Context, stateDir string) error {
 		if routes, err := readRoutes(); err != nil || len(routes) == 0 {
 			return err
 		}
-		if err := prepareTable(); err != nil {
+		if err := prepareTable(newRules(Options{})); err != nil {
 			return err
 		}
 	}
-	k, err := Open(stateDir)
+	k, err := Open(Options{StateDir: stateDir})
 	if errors.Is(err, unix.ENOENT) {
 		return nil // no IPVS, no virtual servers
 	}

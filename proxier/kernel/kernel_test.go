@@ -54,7 +54,7 @@ func fresh(t testing.TB) *Kernel {
 	t.Helper()
 	giveAddresses(t)
 	dir := t.TempDir()
-	k, err := Open(dir)
+	k, err := Open(Options{StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,12 @@ func dialNFT() (*nftables.Conn, error) {
 
 // prepareTable makes the table with its sets and rules. It is one
 // transaction: rules are replaced at once, and sets keep what they hold.
-func prepareTable() error {
+func prepareTable(r rules) error {
 	c, err := dialNFT()
 	if err != nil {
 		return err
 	}
-	strange, err := strangers(c)
+	strange, err := strangers(c, r)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func prepareTable() error {
 		}
 	}
 	policy := nftables.ChainPolicyAccept
-	all := chains()
+	all := r.chains()
 	for _, ch := range all {
 		out := &nftables.Chain{Name: ch.name, Table: t, Type: ch.kind}
 		if ch.hook != nil {
@@ -75,12 +75,12 @@ func prepareTable() error {
 
 // strangers are chains of our table that this version does not have: from
 // another version, or made by hand.
-func strangers(c *nftables.Conn) ([]*nftables.Chain, error) {
+func strangers(c *nftables.Conn, r rules) ([]*nftables.Chain, error) {
 	all, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return nil, fmt.Errorf("list nftables chains: %w", err)
 	}
-	ours := chains()
+	ours := r.chains()
 	var strange []*nftables.Chain
 	for _, ch := range all {
 		known := slices.ContainsFunc(ours, func(o chain) bool { return o.name == ch.Name })

@@ -3,8 +3,9 @@
 package kernel
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -14,10 +15,18 @@ import (
 // TableName is the one nftables table, of family inet.
 const TableName = "muster"
 
-// markMasquerade is the packet mark bit that asks POSTROUTING to rewrite the
-// source. It is kube-proxy's default masqueradeBit, which other components
-// know to leave alone. It is cleared there again.
-const markMasquerade = 0x4000
+// Bits of the packet mark.
+const (
+	// DefaultMasqueradeBit asks POSTROUTING to rewrite the source and is
+	// cleared there. It is kube-proxy's default, which other components know
+	// to leave alone.
+	DefaultMasqueradeBit = 14
+
+	// markCapture asks for the route in captureTable. No routing decision
+	// may see it after IPVS: it is cleared before. Bit 13 is the CNI portmap
+	// plugin's; Calico and Cilium use higher and lower ones.
+	markCapture = 1 << 12
+)
 
 // chain is one chain with its rules; hook nil is a chain to jump to.
 type chain struct {
@@ -28,184 +37,152 @@ type chain struct {
 	rules    [][]expr.Any
 }
 
-// Priorities beside which ours only make sense: IPVS takes connections from
-// outside at 98 in INPUT, the host's own at -98 in OUTPUT, and a reject has to
-// come before both. NAT of the host's own packets is at -100.
+// Priorities beside which ours only make sense: connection tracking is at
+// -200, NAT of destinations at -100. IPVS takes connections from outside at
+// 98 in INPUT, the host's own at -98 in OUTPUT, and a reject has to come
+// before both.
 const (
-	priorityMark   = -150 // NF_IP_PRI_MANGLE
-	priorityInput  = -10
-	priorityOutput = -99
-	prioritySource = 100 // NF_IP_PRI_NAT_SRC
+	priorityRanges    = -160
+	priorityMark      = -150 // NF_IP_PRI_MANGLE
+	prioritySplit     = -100 // NF_IP_PRI_NAT_DST
+	priorityInput     = -10
+	priorityOutput    = -99
+	priorityUncapture = 50
+	prioritySource    = 100 // NF_IP_PRI_NAT_SRC
 )
 
-// chains are all rules there are. In nft's words:
+// rules makes the table's chains for one configuration.
+type rules struct {
+	masquerade    uint32 // bit of the mark
+	masqueradeAll bool
+	local         proxier.DetectLocal
+}
+
+func newRules(o Options) rules {
+	r := rules{masquerade: 1 << DefaultMasqueradeBit, masqueradeAll: o.MasqueradeAll, local: o.DetectLocal}
+	if o.MasqueradeBit != nil {
+		r.masquerade = 1 << *o.MasqueradeBit
+	}
+	return r
+}
+
+// chains are all rules there are. In nft's words, with TUPLE for daddr .
+// protocol . dport, INSIDE for a source that is known to be a pod, and POD for
+// one that is or may be:
 //
-//	chain prerouting  { ct state new TUPLE @masquerade meta mark set mark | 0x4000
-//	                    ct state new daddr @service-cidrs saddr != @pod-cidrs meta mark set mark | 0x4000 }
-//	chain refuse      { daddr @service-cidrs TUPLE != @frontends goto turn-away
+//	chain ranges      { ct state new TUPLE @restricted TUPLE . saddr != @allowed drop }
+//	chain ranges-in   { jump ranges }
+//	chain ranges-out  { jump ranges }
+//	chain prerouting  { TUPLE @capture meta mark set mark | 0x1000
+//	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000
+//	                    daddr @icmp icmp type destination-unreachable meta mark set mark | 0x1000
+//	                    ct state new TUPLE @masquerade meta mark set mark | 0x4000
+//	                    ct state new daddr @service-cidrs not POD meta mark set mark | 0x4000 }
+//	chain split-in    { INSIDE dnat to TUPLE map @split }
+//	chain split-out   { dnat to TUPLE map @split }
+//	chain refuse      { TUPLE @targets ct status dnat return
+//	                    daddr @service-cidrs TUPLE != @frontends goto turn-away
 //	                    TUPLE @drop drop }
 //	chain turn-away   { meta l4proto tcp reject with tcp reset
 //	                    reject with icmpx port-unreachable }
 //	chain input       { ct state new jump refuse }
 //	chain output      { ct state new jump refuse }
+//	chain uncapture   { mark & 0x1000 meta mark set mark & ~0x1000 }
 //	chain postrouting { saddr . daddr @hairpin masquerade
 //	                    mark & 0x4000 meta mark set mark ^ 0x4000 masquerade }
 //
 // once per address family where they name addresses. The host's own
 // connections do not pass prerouting and need no masquerade: the source of
 // the local route is an address that answers find.
-func chains() []chain {
+//
+// What is split is not captured: connection tracking sends its later packets
+// straight to the pod, and the mark would send them here instead.
+func (r rules) chains() []chain {
 	return []chain{
-		{name: "prerouting", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityMark, rules: append(
+		{name: "ranges", rules: both(outOfRange)},
+		{name: "ranges-in", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityRanges, rules: newGoTo("ranges")},
+		{name: "ranges-out", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: priorityRanges, rules: newGoTo("ranges")},
+		{name: "prerouting", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityMark, rules: slices.Concat(
 			both(func(f ipFamily) []expr.Any {
-				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), setMark(^uint32(markMasquerade), markMasquerade))
+				return join(f.is(), f.tuple(), f.in(proxier.SetCapture), addMark(markCapture))
 			}),
 			both(func(f ipFamily) []expr.Any {
-				return join(isNew(), f.is(), f.destination(), f.in(proxier.SetServiceCIDRs), f.source(), f.notIn(proxier.SetPodCIDRs),
-					setMark(^uint32(markMasquerade), markMasquerade))
-			})...)},
-		{name: "refuse", rules: append(
+				return join(r.inside(f, false), f.is(), f.tuple(), f.in(proxier.SetCaptureOutside), addMark(markCapture))
+			}),
+			both(func(f ipFamily) []expr.Any {
+				return join(f.is(), f.destination(), f.in(proxier.SetICMP), f.isUnreachable(), addMark(markCapture))
+			}),
+			both(func(f ipFamily) []expr.Any {
+				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), addMark(r.masquerade))
+			}),
+			both(r.fromOutside))},
+		{name: "split-in", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: prioritySplit,
+			rules: both(func(f ipFamily) []expr.Any {
+				return join(r.inside(f, true), f.is(), f.tuple(), f.to(proxier.SetSplit), f.dnat())
+			})},
+		{name: "split-out", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput, priority: prioritySplit,
+			rules: both(func(f ipFamily) []expr.Any {
+				return join(f.is(), f.tuple(), f.to(proxier.SetSplit), f.dnat())
+			})},
+		{name: "refuse", rules: slices.Concat(
+			both(func(f ipFamily) []expr.Any {
+				return join(f.is(), f.tuple(), f.in(proxier.SetTargets), isDNAT(), verdict(expr.VerdictReturn, ""))
+			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.destination(), f.in(proxier.SetServiceCIDRs), f.tuple(), f.notIn(proxier.SetFrontends),
 					verdict(expr.VerdictGoto, "turn-away"))
 			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetDrop), verdict(expr.VerdictDrop, ""))
-			})...)},
+			}))},
 		{name: "turn-away", rules: [][]expr.Any{join(isTCP(), reset()), unreachable()}},
-		{name: "input", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: priorityInput,
-			rules: [][]expr.Any{join(isNew(), verdict(expr.VerdictJump, "refuse"))}},
-		{name: "output", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: priorityOutput,
-			rules: [][]expr.Any{join(isNew(), verdict(expr.VerdictJump, "refuse"))}},
+		{name: "input", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: priorityInput, rules: newGoTo("refuse")},
+		{name: "output", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: priorityOutput, rules: newGoTo("refuse")},
+		{name: "uncapture", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: priorityUncapture,
+			rules: [][]expr.Any{join(hasMark(markCapture), setMark(^uint32(markCapture), 0))}},
 		{name: "postrouting", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPostrouting, priority: prioritySource, rules: append(
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.pair(), f.in(proxier.SetHairpin), masquerade())
 			}),
-			join(hasMark(markMasquerade), setMark(^uint32(0), markMasquerade), masquerade()))},
+			join(hasMark(r.masquerade), setMark(^uint32(0), r.masquerade), masquerade()))},
 	}
 }
 
-// ipFamily makes the rules of one address family.
-type ipFamily struct {
-	v4                 bool
-	proto              byte   // NFPROTO_*
-	size               uint32 // of an address
-	sourceAt, targetAt uint32 // offsets in the IP header
+// newGoTo looks at the first packet of each connection only.
+func newGoTo(chain string) [][]expr.Any {
+	return [][]expr.Any{join(isNew(), verdict(expr.VerdictJump, chain))}
 }
 
-func families() [2]ipFamily {
-	return [2]ipFamily{
-		{v4: true, proto: unix.NFPROTO_IPV4, size: 4, sourceAt: 12, targetAt: 16},
-		{v4: false, proto: unix.NFPROTO_IPV6, size: 16, sourceAt: 8, targetAt: 24},
+func outOfRange(f ipFamily) []expr.Any {
+	return join(f.is(), f.tuple(), f.in(proxier.SetRestricted), f.clientTuple(), f.notIn(proxier.SetAllowed), verdict(expr.VerdictDrop, ""))
+}
+
+// fromOutside masquerades clients of ClusterIPs whose pods' answers might
+// take another way.
+func (r rules) fromOutside(f ipFamily) []expr.Any {
+	if r.masqueradeAll {
+		return join(isNew(), f.is(), f.destination(), f.in(proxier.SetServiceCIDRs), addMark(r.masquerade))
 	}
-}
-
-func both(rule func(ipFamily) []expr.Any) [][]expr.Any {
-	f := families()
-	return [][]expr.Any{rule(f[0]), rule(f[1])}
-}
-
-func join(parts ...[]expr.Any) []expr.Any {
-	var rule []expr.Any
-	for _, p := range parts {
-		rule = append(rule, p...)
+	toService := join(isNew(), f.is(), f.destination(), f.in(proxier.SetServiceCIDRs))
+	if r.local.ByInterface() {
+		return join(toService, r.inside(f, false), addMark(r.masquerade))
 	}
-	return rule
+	return join(toService, f.source(), f.notIn(proxier.SetPodCIDRs), addMark(r.masquerade))
 }
 
-// Registers. Concatenations fill 4-byte registers from the first one on,
-// every field in registers of its own.
-const (
-	firstRegister = unix.NFT_REG32_00
-	spareRegister = unix.NFT_REG32_15
-)
-
-func (f ipFamily) is() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: spareRegister},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: spareRegister, Data: []byte{f.proto}},
+// inside tests whether a packet comes from a pod, or that it does not.
+func (r rules) inside(f ipFamily, is bool) []expr.Any {
+	op, from := expr.CmpOpEq, f.in(proxier.SetInside)
+	if !is {
+		op, from = expr.CmpOpNeq, f.notIn(proxier.SetInside)
 	}
-}
-
-func (f ipFamily) load(offset, register uint32) expr.Any {
-	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: f.size}
-}
-
-func (f ipFamily) source() []expr.Any      { return []expr.Any{f.load(f.sourceAt, firstRegister)} }
-func (f ipFamily) destination() []expr.Any { return []expr.Any{f.load(f.targetAt, firstRegister)} }
-
-// pair loads source . destination.
-func (f ipFamily) pair() []expr.Any {
-	return []expr.Any{f.load(f.sourceAt, firstRegister), f.load(f.targetAt, firstRegister+f.size/4)}
-}
-
-// tuple loads destination . protocol . destination port.
-func (f ipFamily) tuple() []expr.Any {
-	next := firstRegister + f.size/4
-	return []expr.Any{
-		f.load(f.targetAt, firstRegister),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next},
-		&expr.Payload{DestRegister: next + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+	switch {
+	case r.local.Interface != "":
+		name := make([]byte, unix.IFNAMSIZ)
+		copy(name, r.local.Interface)
+		return fromInterface(op, name)
+	case r.local.InterfacePrefix != "":
+		return fromInterface(op, []byte(r.local.InterfacePrefix))
 	}
+	return join(f.is(), f.source(), from)
 }
-
-func (f ipFamily) in(s proxier.Set) []expr.Any {
-	return []expr.Any{&expr.Lookup{SourceRegister: firstRegister, SetName: setName(s, f.v4)}}
-}
-
-func (f ipFamily) notIn(s proxier.Set) []expr.Any {
-	return []expr.Any{&expr.Lookup{SourceRegister: firstRegister, SetName: setName(s, f.v4), Invert: true}}
-}
-
-func isNew() []expr.Any {
-	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: spareRegister},
-		&expr.Bitwise{SourceRegister: spareRegister, DestRegister: spareRegister, Len: 4,
-			Mask: native(expr.CtStateBitNEW), Xor: native(0)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: spareRegister, Data: native(0)},
-	}
-}
-
-func hasMark(bit uint32) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: spareRegister},
-		&expr.Bitwise{SourceRegister: spareRegister, DestRegister: spareRegister, Len: 4, Mask: native(bit), Xor: native(0)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: spareRegister, Data: native(0)},
-	}
-}
-
-// setMark makes the mark (mark & mask) ^ flip.
-func setMark(mask, flip uint32) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: spareRegister},
-		&expr.Bitwise{SourceRegister: spareRegister, DestRegister: spareRegister, Len: 4, Mask: native(mask), Xor: native(flip)},
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: spareRegister},
-	}
-}
-
-// masquerade with random ports: two clients that happen to use one port would
-// otherwise race for the same translation.
-func masquerade() []expr.Any { return []expr.Any{&expr.Masq{FullyRandom: true}} }
-
-func isTCP() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: spareRegister},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: spareRegister, Data: []byte{unix.IPPROTO_TCP}},
-	}
-}
-
-// reset refuses a TCP connection. ICMP would do it too, but the kernel sends
-// no more than one of those per second to a client that asks often.
-func reset() []expr.Any {
-	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
-}
-
-func unreachable() []expr.Any {
-	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}
-}
-
-func verdict(kind expr.VerdictKind, to string) []expr.Any {
-	return []expr.Any{&expr.Verdict{Kind: kind, Chain: to}}
-}
-
-func native(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }

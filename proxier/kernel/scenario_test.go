@@ -199,7 +199,7 @@ func TestARestartIsNotNoticed(t *testing.T) {
 	})
 	for round := range 5 {
 		c.stop()
-		k, err := Open(t.TempDir())
+		k, err := Open(Options{StateDir: t.TempDir()})
 		must(t, err)
 		defer k.Close()
 		c.start(k)

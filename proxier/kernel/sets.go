@@ -33,15 +33,25 @@ func kernelSet(s proxier.Set, v4 bool) *nftables.Set {
 		addr = nftables.TypeIP6Addr
 	}
 	set := &nftables.Set{Table: table(), Name: setName(s, v4), KeyType: addr, KeyByteOrder: binaryutil.BigEndian}
-	switch {
-	case s.HoldsPrefixes():
+	switch s {
+	case proxier.SetServiceCIDRs, proxier.SetPodCIDRs, proxier.SetInside:
 		set.Interval = true
-	case s == proxier.SetHairpin:
-		set.KeyType, set.Concatenation = nftables.MustConcatSetType(addr, addr), true
+		return set
+	case proxier.SetICMP:
+		return set
+	case proxier.SetHairpin:
+		set.KeyType = nftables.MustConcatSetType(addr, addr)
+	case proxier.SetAllowed:
+		set.KeyType = nftables.MustConcatSetType(addr, nftables.TypeInetProto, nftables.TypeInetService, addr)
+		set.Interval = true
+	case proxier.SetSplit:
+		set.KeyType = nftables.MustConcatSetType(addr, nftables.TypeInetProto, nftables.TypeInetService)
+		set.DataType = nftables.MustConcatSetType(addr, nftables.TypeInetService)
+		set.IsMap = true
 	default:
 		set.KeyType = nftables.MustConcatSetType(addr, nftables.TypeInetProto, nftables.TypeInetService)
-		set.Concatenation = true
 	}
+	set.Concatenation = true
 	return set
 }
 
@@ -56,12 +66,24 @@ func encodeElement(e proxier.Element) []nftables.SetElement {
 			list = append(list, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 		return list
+	case e.Set == proxier.SetICMP:
+		return []nftables.SetElement{{Key: addr}}
 	case e.Set == proxier.SetHairpin:
 		return []nftables.SetElement{{Key: append(slices.Clone(addr), addr...)}}
 	}
 	key := append(slices.Clone(addr), byte(e.Proto), 0, 0, 0)
-	key = binary.BigEndian.AppendUint16(key, e.Port)
-	return []nftables.SetElement{{Key: append(key, 0, 0)}}
+	key = append(binary.BigEndian.AppendUint16(key, e.Port), 0, 0)
+	switch e.Set {
+	case proxier.SetAllowed:
+		return []nftables.SetElement{{
+			Key:    append(slices.Clone(key), e.Peer.Masked().Addr().AsSlice()...),
+			KeyEnd: append(slices.Clone(key), lastAddr(e.Peer).AsSlice()...),
+		}}
+	case proxier.SetSplit:
+		to := binary.BigEndian.AppendUint16(e.Peer.Addr().AsSlice(), e.PeerPort)
+		return []nftables.SetElement{{Key: key, Val: append(to, 0, 0)}}
+	}
+	return []nftables.SetElement{{Key: key}}
 }
 
 func lastAddr(p netip.Prefix) netip.Addr {
@@ -78,28 +100,59 @@ func decodeElements(s proxier.Set, v4 bool, in []nftables.SetElement) ([]proxier
 	if s.HoldsPrefixes() {
 		return decodePrefixes(s, in)
 	}
+	var list []proxier.Element
+	for _, in := range in {
+		e, ok := decodeElement(s, v4, in)
+		if !ok {
+			return nil, fmt.Errorf("set %s has an element with a key of %d bytes and a value of %d", setName(s, v4), len(in.Key), len(in.Val))
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func decodeElement(s proxier.Set, v4 bool, in nftables.SetElement) (proxier.Element, bool) {
 	size := 16
 	if v4 {
 		size = 4
 	}
-	want := size + 8
-	if s == proxier.SetHairpin {
+	value, want := 0, size+8
+	switch s {
+	case proxier.SetICMP:
+		want = size
+	case proxier.SetHairpin:
 		want = 2 * size
+	case proxier.SetAllowed:
+		want = 2*size + 8
+	case proxier.SetSplit:
+		value = size + 4
 	}
-	var list []proxier.Element
-	for _, e := range in {
-		if len(e.Key) != want {
-			return nil, fmt.Errorf("an element of %d bytes in set %s, want %d", len(e.Key), setName(s, v4), want)
-		}
-		addr, _ := netip.AddrFromSlice(e.Key[:size])
-		out := proxier.Element{Set: s, Prefix: netip.PrefixFrom(addr, addr.BitLen())}
-		if s != proxier.SetHairpin {
-			out.Proto = proxier.Protocol(e.Key[size])
-			out.Port = binary.BigEndian.Uint16(e.Key[size+4:])
-		}
-		list = append(list, out)
+	if len(in.Key) != want || len(in.Val) < value {
+		return proxier.Element{}, false
 	}
-	return list, nil
+	out := proxier.Element{Set: s, Prefix: hostPrefix(in.Key[:size])}
+	if s == proxier.SetHairpin || s == proxier.SetICMP {
+		return out, true
+	}
+	out.Proto, out.Port = proxier.Protocol(in.Key[size]), binary.BigEndian.Uint16(in.Key[size+4:])
+	switch s {
+	case proxier.SetAllowed:
+		if len(in.KeyEnd) != want {
+			return out, false
+		}
+		begin, last := hostPrefix(in.Key[size+8:]).Addr(), hostPrefix(in.KeyEnd[size+8:]).Addr()
+		var ok bool
+		out.Peer, ok = prefixBetween(begin, last.Next())
+		return out, ok
+	case proxier.SetSplit:
+		out.Peer, out.PeerPort = hostPrefix(in.Val[:size]), binary.BigEndian.Uint16(in.Val[size:])
+	}
+	return out, true
+}
+
+func hostPrefix(raw []byte) netip.Prefix {
+	a, _ := netip.AddrFromSlice(raw)
+	return netip.PrefixFrom(a, a.BitLen())
 }
 
 // decodePrefixes pairs beginnings and ends, which the kernel returns in no

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,33 +25,21 @@ type Events struct {
 	Addresses func([]netip.Addr) // this host's addresses, now and at each change
 }
 
-// Watch follows changes of our table, our routes and the host's addresses
-// until ctx ends. IPVS has no events: it has to be read now and then.
+// Watch follows changes of our table, our routes and rules and the host's
+// addresses until ctx ends. IPVS has no events: it has to be read now and
+// then.
 func Watch(ctx context.Context, tell Events) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	filter, err := watchTable(ctx)
+	drift, err := watchDrift(ctx)
 	if err != nil {
 		return err
 	}
 	routes := make(chan netlink.RouteUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
 	lost := make(chan error, 2)
-	onError := func(err error) {
-		select {
-		case lost <- err:
-		default: // one is enough to look at everything
-		}
-	}
-	err = netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{
-		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
-	if err != nil {
-		return fmt.Errorf("subscribe to routes: %w", err)
-	}
-	err = netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{
-		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
-	if err != nil {
-		return fmt.Errorf("subscribe to addresses: %w", err)
+	if err := subscribe(ctx, routes, addrs, lost); err != nil {
+		return err
 	}
 	if err := tellAddresses(tell); err != nil {
 		return err
@@ -59,9 +48,14 @@ func Watch(ctx context.Context, tell Events) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case what, ok := <-filter:
+		case what, ok := <-drift[0]:
 			if !ok {
 				return errors.New("the nftables event socket ended")
+			}
+			tell.Drift(what)
+		case what, ok := <-drift[1]:
+			if !ok {
+				return errors.New("the routing rule event socket ended")
 			}
 			tell.Drift(what)
 		case err := <-lost:
@@ -82,6 +76,39 @@ func Watch(ctx context.Context, tell Events) error {
 			}
 		}
 	}
+}
+
+// watchDrift follows our table and our routing rule.
+func watchDrift(ctx context.Context) (drift [2]<-chan string, err error) {
+	var table transaction
+	if drift[0], err = watch(ctx, unix.NETLINK_NETFILTER, table.see, unix.NFNLGRP_NFTABLES); err != nil {
+		return drift, fmt.Errorf("subscribe to nftables: %w", err)
+	}
+	if drift[1], err = watch(ctx, unix.NETLINK_ROUTE, seeRules, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE); err != nil {
+		return drift, fmt.Errorf("subscribe to routing rules: %w", err)
+	}
+	return drift, nil
+}
+
+// subscribe follows routes and addresses. What goes wrong later goes to lost.
+func subscribe(ctx context.Context, routes chan netlink.RouteUpdate, addrs chan netlink.AddrUpdate, lost chan<- error) error {
+	onError := func(err error) {
+		select {
+		case lost <- err:
+		default: // one is enough to look at everything
+		}
+	}
+	err := netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{
+		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
+	if err != nil {
+		return fmt.Errorf("subscribe to routes: %w", err)
+	}
+	err = netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{
+		ErrorCallback: onError, ReceiveBufferSize: socketSize, ReceiveBufferForceSize: true})
+	if err != nil {
+		return fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	return nil
 }
 
 func tellAddresses(tell Events) error {
@@ -109,14 +136,19 @@ func Addresses() ([]netip.Addr, error) {
 	return all, nil
 }
 
-// watchTable reports transactions of others that deleted something of ours.
-func watchTable(ctx context.Context) (<-chan string, error) {
-	c, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
+// watch joins groups of a netlink protocol and passes on what see makes of
+// their messages, unless that is nothing.
+func watch(ctx context.Context, protocol int, see func([]nl.Message) (drift string), groups ...int) (<-chan string, error) {
+	mask := uint32(0)
+	for _, g := range groups {
+		mask |= 1 << (g - 1)
+	}
+	c, err := nl.Dial(protocol, &nl.Config{Groups: mask})
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to nftables: %w", err)
+		return nil, err
 	}
 	if err := c.SetReadBuffer(receiveBuffer); err != nil {
-		return nil, errors.Join(fmt.Errorf("subscribe to nftables: %w", err), c.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	out := make(chan string)
 	go func() {
@@ -126,15 +158,14 @@ func watchTable(ctx context.Context) (<-chan string, error) {
 			_ = c.SetReadDeadline(time.Unix(1, 0)) // wakes the read; it fails only on a closed socket, which is awake
 		})
 		defer stop()
-		var t transaction
 		for ctx.Err() == nil {
 			messages, err := c.Receive()
 			if err != nil && !errors.Is(err, unix.ENOBUFS) {
 				return
 			}
-			what := t.see(messages)
+			what := see(messages)
 			if err != nil {
-				what = "nftables events were lost"
+				what = "events were lost"
 			}
 			if what == "" {
 				continue
@@ -146,6 +177,21 @@ func watchTable(ctx context.Context) (<-chan string, error) {
 		}
 	}()
 	return out, nil
+}
+
+// seeRules notices that our routing rule was deleted.
+func seeRules(messages []nl.Message) (drift string) {
+	const afterHeader = 12 // struct fib_rule_hdr
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_DELRULE || len(m.Data) < afterHeader {
+			continue
+		}
+		attrs, err := parseAttrs(m.Data[afterHeader:])
+		if err == nil && slices.Equal(attrs[unix.FRA_PROTOCOL], []byte{routeProtocol}) {
+			drift = "the routing rule of captured packets was deleted"
+		}
+	}
+	return drift
 }
 
 // transaction collects the events of one nftables transaction. The kernel

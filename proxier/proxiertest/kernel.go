@@ -30,7 +30,7 @@ type Kernel struct {
 	mu       sync.Mutex
 	prepared int
 	applied  int
-	forgot   []proxier.Frontend
+	forgot   []proxier.Flows
 	state    proxier.State
 	conns    map[proxier.RealServer]int
 	cut      int // changes until ErrCut; 0 is never
@@ -145,9 +145,14 @@ func (k *Kernel) transaction(changes []proxier.SetChange) error {
 		return err
 	}
 	next := maps.Clone(k.state.Elements)
-	for _, c := range changes {
-		if err := change(next, c); err != nil {
-			return fmt.Errorf("transaction of %d changes: %s: %w", len(changes), c, err)
+	for _, del := range []bool{true, false} {
+		for _, c := range changes {
+			if c.Del != del {
+				continue
+			}
+			if err := change(next, c); err != nil {
+				return fmt.Errorf("transaction of %d changes: %s: %w", len(changes), c, err)
+			}
 		}
 	}
 	k.state.Elements = next
@@ -166,15 +171,30 @@ func change(elements map[proxier.Element]struct{}, c proxier.SetChange) error {
 		delete(elements, c.Element)
 		return nil
 	}
-	if c.Element.Set.HoldsPrefixes() && !there {
+	if !there && !c.Element.Set.HoldsFrontends() {
 		for e := range elements {
-			if e.Set == c.Element.Set && e.Prefix.Overlaps(c.Element.Prefix) {
+			if collide(e, c.Element) {
 				return syscall.EEXIST
 			}
 		}
 	}
 	elements[c.Element] = struct{}{}
 	return nil
+}
+
+// collide reports whether two different elements cannot be in one set.
+func collide(a, b proxier.Element) bool {
+	switch {
+	case a.Set != b.Set:
+		return false
+	case a.Set.HoldsPrefixes():
+		return a.Prefix.Overlaps(b.Prefix)
+	case a.Set == proxier.SetAllowed:
+		return a.Frontend() == b.Frontend() && a.Peer.Overlaps(b.Peer)
+	case a.Set == proxier.SetSplit:
+		return a.Frontend() == b.Frontend()
+	}
+	return false
 }
 
 func (k *Kernel) route(c proxier.RouteChange) error {
@@ -272,8 +292,8 @@ func (k *Kernel) Applied() int {
 	return k.applied
 }
 
-// Forgot lists the frontends whose old flows were dropped.
-func (k *Kernel) Forgot() []proxier.Frontend {
+// Forgot lists the flows that were dropped.
+func (k *Kernel) Forgot() []proxier.Flows {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.forgot)

@@ -58,6 +58,9 @@ func Random(r *rand.Rand) proxier.State {
 	for range r.IntN(12) {
 		v6 := r.IntN(3) == 0
 		f := proxier.Frontend{Addr: randomAddr(r, v6, 96), Proto: protocols[r.IntN(len(protocols))]}
+		if _, twice := s.Servers[f]; twice {
+			continue
+		}
 		server := proxier.Server{Options: proxier.Options{Scheduler: schedulers[r.IntN(len(schedulers))]}}
 		if r.IntN(4) == 0 {
 			server.Flags, server.Timeout = proxier.FlagPersistent, uint32(1+r.IntN(3))*60
@@ -69,14 +72,34 @@ func Random(r *rand.Rand) proxier.State {
 			}
 		}
 		serve(s, f, server)
-		for _, set := range []proxier.Set{proxier.SetMasquerade, proxier.SetDrop} {
+		for _, set := range []proxier.Set{proxier.SetMasquerade, proxier.SetDrop, proxier.SetCapture, proxier.SetCaptureOutside, proxier.SetTargets} {
 			if r.IntN(3) == 0 {
 				s.Elements[proxier.FrontendElement(set, f)] = struct{}{}
 			}
 		}
+		randomClients(r, s, f)
 	}
 	randomPrefixes(r, s)
 	return s
+}
+
+// randomClients adds who may use a frontend and where some are led instead.
+func randomClients(r *rand.Rand, s proxier.State, f proxier.Frontend) {
+	v6 := f.Addr.Addr().Is6()
+	if r.IntN(3) == 0 {
+		s.Elements[proxier.SplitElement(f, randomAddr(r, v6, 97))] = struct{}{}
+	}
+	if r.IntN(3) > 0 {
+		return
+	}
+	s.Elements[proxier.FrontendElement(proxier.SetRestricted, f)] = struct{}{}
+	ranges := [][]string{{"10.0.0.0/8"}, {"10.1.0.0/16", "192.0.2.7/32"}, {"0.0.0.0/0"}, {}}
+	if v6 {
+		ranges = [][]string{{"fd00::/8"}, {"fd01::/16", "2001:db8::7/128"}, {"::/0"}, {}}
+	}
+	for _, text := range ranges[r.IntN(len(ranges))] {
+		s.Elements[proxier.AllowedElement(f, netip.MustParsePrefix(text))] = struct{}{}
+	}
 }
 
 func randomPrefixes(r *rand.Rand, s proxier.State) {
@@ -99,7 +122,8 @@ func randomPrefixes(r *rand.Rand, s proxier.State) {
 	}
 	for range r.IntN(4) {
 		a := randomAddr(r, r.IntN(2) == 0, 244).Addr()
-		s.Elements[proxier.Element{Set: proxier.SetHairpin, Prefix: netip.PrefixFrom(a, a.BitLen())}] = struct{}{}
+		set := []proxier.Set{proxier.SetHairpin, proxier.SetICMP}[r.IntN(2)]
+		s.Elements[proxier.Element{Set: set, Prefix: netip.PrefixFrom(a, a.BitLen())}] = struct{}{}
 	}
 }
 
