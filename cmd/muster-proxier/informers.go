@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -82,10 +83,25 @@ func trim(obj any) (any, error) {
 	if m, err := meta.Accessor(obj); err == nil {
 		m.SetManagedFields(nil)
 		if _, slice := obj.(*discoveryv1.EndpointSlice); !slice {
-			m.SetAnnotations(nil)
+			m.SetAnnotations(used(m.GetAnnotations()))
 		}
 	}
 	return obj, nil
+}
+
+// used are the annotations of Services that the proxier reads.
+func used(all map[string]string) map[string]string {
+	var kept map[string]string
+	for key, value := range all {
+		if key != corev1.AnnotationLoadBalancerSourceRangesKey && !strings.HasPrefix(key, proxier.AnnotationPrefix) {
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[key] = value
+	}
+	return kept
 }
 
 // follow calls set for each object that is new or changed and gone for each
@@ -156,7 +172,7 @@ func (f *follower) setNode(in *corev1.Node) {
 	if in.Name != f.node {
 		return
 	}
-	n := proxier.Node{Zone: in.Labels[corev1.LabelTopologyZone], Addrs: f.nodeAddrs}
+	n := proxier.Node{Zone: in.Labels[corev1.LabelTopologyZone], Addrs: f.nodeAddrs, PodCIDRs: podCIDRs(in)}
 	if len(n.Addrs) == 0 {
 		var all []netip.Addr
 		for _, a := range in.Status.Addresses {
@@ -168,6 +184,22 @@ func (f *follower) setNode(in *corev1.Node) {
 	}
 	f.inbox.Node(n)
 	f.onNode(in)
+}
+
+// podCIDRs are what the node's pods get their addresses from. Not every
+// cluster says it here.
+func podCIDRs(in *corev1.Node) []netip.Prefix {
+	texts := in.Spec.PodCIDRs
+	if len(texts) == 0 {
+		texts = []string{in.Spec.PodCIDR}
+	}
+	var list []netip.Prefix
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			list = append(list, p.Masked())
+		}
+	}
+	return list
 }
 
 // primary picks the first address of each family.
