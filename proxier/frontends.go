@@ -51,7 +51,7 @@ func (m *Model) plan(name Name) ([]claim, made) {
 // claimsOf lists the frontends of one port in the address family of one of
 // the Service's ClusterIPs.
 func (m *Model) claimsOf(s Service, port Port, c choice, ip netip.Addr) []claim {
-	list := frontends{service: s, port: port, choice: c, options: m.options(s)}
+	list := frontends{service: s, port: port, choice: c, options: m.options(s), node: m.node.Addrs}
 	list.add(ClusterIP, netip.AddrPortFrom(ip, port.Port), s.InternalLocal)
 	if s.ExternalLocal {
 		list.split = netip.AddrPortFrom(ip, port.Port)
@@ -101,6 +101,7 @@ type frontends struct {
 	port    Port
 	choice  choice
 	options Options
+	node    []netip.Addr   // the node's addresses
 	split   netip.AddrPort // of external frontends; zero is none
 	claims  []claim
 }
@@ -128,14 +129,28 @@ func (l *frontends) add(kind Kind, addr netip.AddrPort, local bool) {
 		c.split = l.split
 	}
 	if kind == BalancerIP {
-		for _, p := range l.service.SourceRanges {
-			if p.Addr().Is4() == addr.Addr().Is4() {
-				c.allowed = append(c.allowed, p)
-			}
-		}
+		c.allowed = l.allowed(addr.Addr())
 		c.sets.put(SetRestricted, len(c.allowed) > 0)
 	}
 	l.claims = append(l.claims, c)
+}
+
+// allowed are the sources that may use a load balancer's address. Some load
+// balancers give it to the node too; then what the node itself sends there
+// comes from there, and is welcome wherever the node is.
+func (l *frontends) allowed(balancer netip.Addr) []netip.Prefix {
+	var list []netip.Prefix
+	node := false
+	for _, p := range l.service.SourceRanges {
+		if p.Addr().Is4() == balancer.Is4() {
+			list = append(list, p)
+			node = node || slices.ContainsFunc(l.node, p.Contains)
+		}
+	}
+	if node && !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(balancer) }) {
+		list = append(list, hostPrefix(balancer))
+	}
+	return list
 }
 
 // spare is a port number that a Service does not use, another one for each of

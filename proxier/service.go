@@ -217,15 +217,12 @@ func ParseSlice(in *discoveryv1.EndpointSlice) (Slice, bool) {
 // serving, and not terminating. Addresses after the first have no meaning
 // (they never had one, see the API's field documentation).
 func parseEndpoint(in *discoveryv1.Endpoint) (Endpoint, bool) {
-	if len(in.Addresses) == 0 {
-		return Endpoint{}, false
-	}
-	addr, err := netip.ParseAddr(in.Addresses[0])
-	if err != nil {
+	addr := addresses(in.Addresses[:min(1, len(in.Addresses))])
+	if len(addr) == 0 {
 		return Endpoint{}, false
 	}
 	e := Endpoint{
-		Addr:        addr.Unmap(),
+		Addr:        addr[0],
 		Ready:       in.Conditions.Ready == nil || *in.Conditions.Ready,
 		Serving:     in.Conditions.Serving == nil || *in.Conditions.Serving,
 		Terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
