@@ -23,72 +23,29 @@ type candidate struct {
 }
 
 // choose picks the endpoints for one port and address family.
-//
-// Cluster policy takes what is ready and hinted for here; Local what is ready
-// and here. Where nothing is ready, each falls back to endpoints that
-// terminate but still serve, so that the last pods of a rollout answer until
-// they are gone (KEP 1669).
 func choose(all []candidate, node, zone string, tuning Tuning) choice {
-	hinted := hints(all, node, zone)
-	isReady := func(c candidate) bool { return c.Ready }
-	isLeaving := func(c candidate) bool { return c.Serving && c.Terminating }
-	isLocal := func(c candidate) bool { return node != "" && c.Node == node }
-
-	cluster := filter(all, isReady, hinted)
-	if len(cluster) == 0 {
-		cluster = filter(all, isLeaving)
+	var cluster, local []candidate
+	var c choice
+	selected := newSelection(all, node, zone)
+	for _, e := range all {
+		here := selected.here(e)
+		inCluster, inLocal := selected.cluster(e).Used(), selected.local(e).Used()
+		if inCluster {
+			cluster = append(cluster, e)
+		}
+		if inLocal {
+			local = append(local, e)
+		}
+		if inLocal || inCluster && here {
+			c.hairpins = append(c.hairpins, e.Addr)
+		}
+		if here && e.Ready {
+			c.here = append(c.here, e.Addr)
+		}
 	}
-	local := filter(all, isReady, isLocal)
-	if len(local) == 0 {
-		local = filter(all, isLeaving, isLocal)
-	}
-	weight := func(c candidate) uint32 { return tuning.weight(c.Endpoint, node) }
-	c := choice{cluster: dests(cluster, weight), local: dests(local, weight), reachable: len(cluster) > 0}
-	for _, e := range slices.Concat(filter(cluster, isLocal), local) {
-		c.hairpins = append(c.hairpins, e.Addr)
-	}
-	for _, e := range filter(all, isReady, isLocal) {
-		c.here = append(c.here, e.Addr)
-	}
+	weight := func(e candidate) uint32 { return tuning.weight(e.Endpoint, node) }
+	c.cluster, c.local, c.reachable = dests(cluster, weight), dests(local, weight), len(cluster) > 0
 	return c
-}
-
-func filter(all []candidate, tests ...func(candidate) bool) []candidate {
-	var kept []candidate
-next:
-	for _, c := range all {
-		for _, test := range tests {
-			if !test(c) {
-				continue next
-			}
-		}
-		kept = append(kept, c)
-	}
-	return kept
-}
-
-// hints returns the test an endpoint has to pass because of topology. Hints
-// are followed only when every ready endpoint carries one and one of them
-// names this node or zone; node hints come before zone hints (KEP 3015).
-func hints(all []candidate, node, zone string) func(candidate) bool {
-	anywhere := func(candidate) bool { return true }
-	everyNode, everyZone, forNode, forZone := true, true, false, false
-	for _, c := range all {
-		if !c.Ready {
-			continue
-		}
-		everyNode = everyNode && len(c.ForNodes) > 0
-		everyZone = everyZone && len(c.ForZones) > 0
-		forNode = forNode || slices.Contains(c.ForNodes, node)
-		forZone = forZone || slices.Contains(c.ForZones, zone)
-	}
-	switch {
-	case everyNode && forNode:
-		return func(c candidate) bool { return slices.Contains(c.ForNodes, node) }
-	case everyZone && forZone:
-		return func(c candidate) bool { return slices.Contains(c.ForZones, zone) }
-	}
-	return anywhere
 }
 
 func dests(from []candidate, weight func(candidate) uint32) []Dest {

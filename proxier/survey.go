@@ -14,11 +14,17 @@ type Conflict struct {
 	Loser, Winner Owner
 }
 
+// Fault is something that a Service asks for and cannot have.
+type Fault struct {
+	Service Name
+	What    string
+}
+
 // Survey is what there is to tell of a Model beside its State. It takes time
 // in proportion to the number of frontends, and is a copy.
 type Survey struct {
-	Owners    map[Frontend]Owner
 	Conflicts []Conflict // sorted
+	Faults    []Fault    // sorted
 
 	// Frontends that drop their clients because the endpoints of a Local
 	// policy are on other nodes.
@@ -27,27 +33,38 @@ type Survey struct {
 
 // Survey goes through all frontends.
 func (m *Model) Survey() Survey {
-	s := Survey{Owners: make(map[Frontend]Owner, len(m.claims))}
-	for f := range m.claims {
-		owner, _ := m.Owner(f)
-		s.Owners[f] = owner
-		if !m.want.Has(FrontendElement(SetDrop, f)) {
-			continue
-		}
-		if owner.Kind == ClusterIP {
+	var s Survey
+	for f, claims := range m.claims {
+		switch {
+		case !claims[0].sets.has(SetDrop):
+		case claims[0].owner.Kind == ClusterIP:
 			s.NoLocalInternal++
-		} else {
+		default:
 			s.NoLocalExternal++
 		}
+		for _, loser := range claims[1:] {
+			s.Conflicts = append(s.Conflicts, Conflict{f, loser.owner, claims[0].owner})
+		}
 	}
-	for f, loser := range m.Conflicts() {
-		s.Conflicts = append(s.Conflicts, Conflict{f, loser, s.Owners[f]})
+	for name, service := range m.services {
+		for _, what := range service.Faults {
+			s.Faults = append(s.Faults, Fault{name, what})
+		}
 	}
 	slices.SortFunc(s.Conflicts, func(a, b Conflict) int {
 		return cmp.Or(a.Frontend.Compare(b.Frontend), cmp.Compare(a.Loser.Service.String(), b.Loser.Service.String()))
+	})
+	slices.SortFunc(s.Faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), cmp.Compare(a.What, b.What))
 	})
 	return s
 }
 
 // NodePortAddrs are the addresses that serve NodePorts now.
 func (m *Model) NodePortAddrs() []netip.Addr { return slices.Clone(m.nodePortAddrs()) }
+
+// HasService reports whether there is such a Service.
+func (m *Model) HasService(n Name) bool {
+	_, ok := m.services[n]
+	return ok
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/muster-project/muster/proxier"
 )
@@ -76,4 +77,28 @@ func decodeStats(body []byte) (f proxier.Frontend, s Stats, ok bool, err error) 
 		*to = binary.NativeEndian.Uint64(counters[kind])
 	}
 	return f, s, true, nil
+}
+
+// RealServer is a real server as IPVS has it now.
+type RealServer struct {
+	Weight      uint32
+	Connections int // that are not forgotten yet, closing ones too
+}
+
+// ReadRealServers reads the real servers of one virtual server, and whether
+// there is one. It may run beside a [Kernel].
+func ReadRealServers(ctx context.Context, f proxier.Frontend) (map[netip.AddrPort]RealServer, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	all, err := readProc()
+	if err != nil {
+		return nil, false, err
+	}
+	list, there := all[f]
+	servers := map[netip.AddrPort]RealServer{}
+	for _, d := range list {
+		servers[d.Addr] = RealServer{d.Weight, d.conns}
+	}
+	return servers, there, nil
 }

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxier
+
+import "time"
+
+// Pending is what an [Inbox] holds that no pass took yet.
+type Pending struct {
+	Services, Slices int
+	Since            time.Time // of the oldest change; zero is nothing
+}
+
+// Pending counts what waits.
+func (b *Inbox) Pending() Pending {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Pending{Services: len(b.services), Slices: len(b.slices), Since: b.since}
+}
