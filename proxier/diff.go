@@ -139,7 +139,7 @@ func before(e Element, wanted bool, have, want State) bool {
 		return !wanted && !stays // a new target must be complete, and replaces the old in one transaction
 	case SetServiceCIDRs, SetPodCIDRs, SetInside:
 		return true
-	case SetDrop:
+	case SetDrop, SetRefused:
 		return false
 	}
 	return wanted

@@ -154,6 +154,8 @@ set owned 198.51.100.1:80/tcp
 set owned 198.51.100.2:80/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
+set refused 198.51.100.1:80/tcp
+set refused 198.51.100.2:80/tcp
 set restricted 198.51.100.1:80/tcp
 set service-cidrs 10.96.0.0/16
 server 10.96.0.7:80/tcp rr

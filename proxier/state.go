@@ -90,6 +90,7 @@ const (
 	SetCaptureOutside            // the same, but not for clients inside the cluster
 	SetMasquerade                // frontends whose clients may be off the cluster
 	SetDrop                      // Local policy, and the endpoints are elsewhere
+	SetRefused                   // captured frontends without any endpoint
 	SetRestricted                // frontends with source ranges
 	SetAllowed                   // sources that may use them
 	SetSplit                     // external Local policy: where clients inside the cluster are led instead
@@ -112,7 +113,7 @@ func Sets() []Set {
 }
 
 func (s Set) String() string {
-	names := [numSets]string{"owned", "frontends", "capture", "capture-outside", "masquerade", "drop", "restricted", "allowed", "split", "targets",
+	names := [numSets]string{"owned", "frontends", "capture", "capture-outside", "masquerade", "drop", "refused", "restricted", "allowed", "split", "targets",
 		"hairpin", "icmp", "service-cidrs", "pod-cidrs", "inside"}
 	if s < numSets {
 		return names[s]

@@ -73,7 +73,8 @@ func newRules(o Options) rules {
 //	chain ranges      { ct state new TUPLE @restricted TUPLE . saddr != @allowed drop }
 //	chain ranges-in   { jump ranges }
 //	chain ranges-out  { jump ranges }
-//	chain prerouting  { TUPLE @capture meta mark set mark | 0x1000
+//	chain prerouting  { ct state new TUPLE @refused goto turn-away
+//	                    TUPLE @capture meta mark set mark | 0x1000
 //	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000
 //	                    daddr @icmp icmp type destination-unreachable meta mark set mark | 0x1000
 //	                    ct state new TUPLE @masquerade meta mark set mark | 0x4000
@@ -95,6 +96,9 @@ func newRules(o Options) rules {
 // connections do not pass prerouting and need no masquerade: the source of
 // the local route is an address that answers find.
 //
+// IPVS refuses by itself what has no endpoint. It cannot for an address that
+// is not this host's: the kernel does not send ICMP from there.
+//
 // What is split is not captured: connection tracking sends its later packets
 // straight to the pod, and the mark would send them here instead.
 func (r rules) chains() []chain {
@@ -103,6 +107,9 @@ func (r rules) chains() []chain {
 		{name: "ranges-in", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityRanges, rules: newGoTo("ranges")},
 		{name: "ranges-out", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: priorityRanges, rules: newGoTo("ranges")},
 		{name: "prerouting", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityMark, rules: slices.Concat(
+			both(func(f ipFamily) []expr.Any {
+				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetRefused), verdict(expr.VerdictGoto, "turn-away"))
+			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetCapture), addMark(markCapture))
 			}),
