@@ -13,11 +13,9 @@ import (
 	"github.com/muster-project/muster/proxier"
 )
 
-// How long something may go wrong before /healthz and /livez say so.
-const (
-	beatTimeout    = time.Minute
-	failingTimeout = 30 * time.Second
-)
+// beatTimeout is how long the loop may stand still at least before it counts
+// as hanging: a large cold start takes a while on a small machine.
+const beatTimeout = time.Minute
 
 // taintToBeDeleted is what the cluster autoscaler puts on a node it is about
 // to delete; load balancers should then stop sending to it.
@@ -25,17 +23,20 @@ const taintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
 // health knows whether the proxier does its work. Safe for concurrent use.
 type health struct {
-	now func() time.Time
+	now     func() time.Time
+	timeout time.Duration // for a change to reach the kernel
 
 	mu       sync.Mutex
 	beatAt   time.Time
 	syncedAt time.Time // zero before the first
 	failing  time.Time // since when; zero is not
 	failure  error
-	leaving  bool
+	eligible bool // there is a Node, and it stays
 }
 
-func newHealth(now func() time.Time) *health { return &health{now: now, beatAt: now()} }
+func newHealth(now func() time.Time, timeout time.Duration) *health {
+	return &health{now: now, timeout: timeout, beatAt: now()}
+}
 
 func (h *health) beat() {
 	h.mu.Lock()
@@ -54,36 +55,59 @@ func (h *health) report(r proxier.Report) {
 	}
 }
 
+// node tells this node's object; nil is that there is none.
 func (h *health) node(n *corev1.Node) {
-	leaving := n.DeletionTimestamp != nil
-	for _, t := range n.Spec.Taints {
-		leaving = leaving || t.Key == taintToBeDeleted
+	eligible := n != nil && n.DeletionTimestamp.IsZero()
+	if eligible {
+		for _, t := range n.Spec.Taints {
+			eligible = eligible && t.Key != taintToBeDeleted
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leaving = leaving
+	h.eligible = eligible
 }
 
-// status is the body of an answer, with kube-proxy's two times.
+// works reports whether the proxier does its work: the loop turns, and no
+// change waits for the kernel longer than the timeout.
+func (h *health) works() bool { return h.status().Healthy }
+
+// status is the body of an answer, with kube-proxy's names.
 type status struct {
+	LastUpdated  time.Time               `json:"lastUpdated"`
+	CurrentTime  time.Time               `json:"currentTime"`
+	NodeEligible *bool                   `json:"nodeEligible,omitempty"`
+	Healthy      bool                    `json:"healthy"`
+	Status       map[string]familyStatus `json:"status,omitempty"`
+	Error        string                  `json:"error,omitempty"`
+
+	synced bool
+}
+
+// familyStatus is the same for both families here: one pass is for both.
+type familyStatus struct {
 	LastUpdated time.Time `json:"lastUpdated"`
-	CurrentTime time.Time `json:"currentTime"`
-	Alive       bool      `json:"alive"`
-	Synced      bool      `json:"synced"`
-	NodeStays   bool      `json:"nodeEligible"`
-	Error       string    `json:"error,omitempty"`
+	Healthy     bool      `json:"healthy"`
 }
 
 func (h *health) status() status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
+	alive := now.Sub(h.beatAt) < max(h.timeout, beatTimeout)
 	s := status{
 		LastUpdated: h.syncedAt,
 		CurrentTime: now,
-		Alive:       now.Sub(h.beatAt) < beatTimeout,
-		Synced:      !h.syncedAt.IsZero() && (h.failing.IsZero() || now.Sub(h.failing) < failingTimeout),
-		NodeStays:   !h.leaving,
+		Healthy:     alive && (h.failing.IsZero() || now.Sub(h.failing) < h.timeout),
+		synced:      !h.syncedAt.IsZero(),
+	}
+	if s.synced {
+		family := familyStatus{h.syncedAt, s.Healthy}
+		s.Status = map[string]familyStatus{string(corev1.IPv4Protocol): family, string(corev1.IPv6Protocol): family}
+	}
+	if s.Healthy {
+		// Since nothing waits, everything is as of now (as kube-proxy says it).
+		s.LastUpdated = now
 	}
 	if h.failure != nil {
 		s.Error = h.failure.Error()
@@ -91,25 +115,37 @@ func (h *health) status() status {
 	return s
 }
 
+func (h *health) nodeEligible() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.eligible
+}
+
 // handler answers /healthz, which asks whether traffic should come here, and
-// /livez, which asks whether this process should go on.
+// /livez, which asks whether this process should go on. Before the first pass
+// /healthz says no, where kube-proxy says yes: nothing is served yet.
 func (h *health) handler(m *metrics) http.Handler {
 	mux := http.NewServeMux()
-	answer := func(path string, good func(status) bool) {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
-			s := h.status()
-			code := http.StatusServiceUnavailable
-			if good(s) {
-				code = http.StatusOK
-			}
-			m.asked(path, code)
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.WriteHeader(code)
-			_ = json.NewEncoder(w).Encode(s) // a client that went away is no fault
-		})
-	}
-	answer("/healthz", func(s status) bool { return s.Alive && s.Synced && s.NodeStays })
-	answer("/livez", func(s status) bool { return s.Alive })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		s, eligible := h.status(), h.nodeEligible()
+		s.NodeEligible = &eligible
+		s.write(w, m, "/healthz", s.Healthy && s.synced && eligible)
+	})
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) {
+		s := h.status()
+		s.write(w, m, "/livez", s.Healthy)
+	})
 	return mux
+}
+
+func (s status) write(w http.ResponseWriter, m *metrics, path string, good bool) {
+	code := http.StatusServiceUnavailable
+	if good {
+		code = http.StatusOK
+	}
+	m.asked(path, code)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(s) // a client that went away is no fault
 }

@@ -3,38 +3,44 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/muster-project/muster/proxier"
 )
 
 func TestHealth(t *testing.T) {
+	const timeout = 30 * time.Second
 	now := time.Unix(1_800_000_000, 0)
-	h := newHealth(func() time.Time { return now })
+	h := newHealth(func() time.Time { return now }, timeout)
 	handler := h.handler(newMetrics())
 	ok, broken := proxier.Report{}, proxier.Report{Err: errors.New("no such file")}
+	deleted := metav1.NewTime(now)
 	for _, step := range []struct {
 		what           string
 		do             func()
 		healthz, livez int
 	}{
 		{"starting", func() {}, 503, 200},
+		{"a Node", func() { h.node(&corev1.Node{}) }, 503, 200},
 		{"first pass", func() { h.report(ok) }, 200, 200},
 		{"an error", func() { h.report(broken) }, 200, 200},
-		{"errors for half a minute", func() { now = now.Add(failingTimeout); h.beat(); h.report(broken) }, 503, 200},
+		{"errors for half a minute", func() { now = now.Add(timeout); h.beat(); h.report(broken) }, 503, 503},
 		{"healed", func() { h.report(ok) }, 200, 200},
 		{"about to be deleted", func() {
 			h.node(&corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: taintToBeDeleted}}}})
 		}, 503, 200},
 		{"stays after all", func() { h.node(&corev1.Node{}) }, 200, 200},
+		{"being deleted", func() { h.node(&corev1.Node{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &deleted}}) }, 503, 200},
+		{"deleted", func() { h.node(nil) }, 503, 200},
+		{"registered anew", func() { h.node(&corev1.Node{}) }, 200, 200},
 		{"the loop hangs", func() { now = now.Add(beatTimeout) }, 503, 503},
 		{"and turns again", func() { h.beat() }, 200, 200},
 	} {
@@ -47,37 +53,47 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestHealthBody checks the fields that programs know from kube-proxy.
+func TestHealthBody(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0).UTC()
+	h := newHealth(func() time.Time { return now }, time.Minute)
+	handler := h.handler(newMetrics())
+	h.node(&corev1.Node{})
+	h.report(proxier.Report{})
+	synced := now
+	type body struct {
+		LastUpdated, CurrentTime time.Time
+		NodeEligible             *bool
+		Healthy                  bool
+		Status                   map[string]struct {
+			LastUpdated time.Time
+			Healthy     bool
+		}
+	}
+	ask := func(path string) (b body) {
+		t.Helper()
+		w := get(handler, path)
+		if err := json.Unmarshal(w.Body.Bytes(), &b); err != nil || w.Header().Get("Content-Type") != "application/json" {
+			t.Fatalf("%s answers %s, %v", path, w.Body, err)
+		}
+		return b
+	}
+	now = now.Add(time.Hour)
+	h.beat()
+	if b := ask("/healthz"); !b.Healthy || b.NodeEligible == nil || !*b.NodeEligible || !b.LastUpdated.Equal(now) || !b.CurrentTime.Equal(now) ||
+		len(b.Status) != 2 || !b.Status["IPv4"].Healthy || !b.Status["IPv6"].LastUpdated.Equal(synced) {
+		t.Errorf("healthy: %+v", b)
+	}
+	h.report(proxier.Report{Err: errors.New("no")})
+	now = now.Add(time.Minute)
+	h.beat()
+	if b := ask("/livez"); b.Healthy || b.NodeEligible != nil || !b.LastUpdated.Equal(synced) || b.Status["IPv4"].Healthy {
+		t.Errorf("unhealthy: %+v", b)
+	}
+}
+
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w
-}
-
-func TestMetrics(t *testing.T) {
-	m := newMetrics()
-	h := newHealth(time.Now)
-	get(h.handler(m), "/healthz")
-	m.report(proxier.Report{Full: true, Why: "events were lost: too many", Changes: 7, Frontends: 3, Triggered: []time.Time{time.Now()}})
-	m.report(proxier.Report{Err: errors.New("no"), Slices: 2})
-	body, err := io.ReadAll(get(m.handler(), "/metrics").Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range []string{
-		"kubeproxy_sync_proxy_rules_duration_seconds_count 2",
-		"kubeproxy_sync_full_proxy_rules_duration_seconds_count 1",
-		"kubeproxy_network_programming_duration_seconds_count 1",
-		"kubeproxy_sync_proxy_rules_endpoint_changes_total 2",
-		`kubeproxy_proxy_healthz_total{code="503"} 1`,
-		`muster_proxier_full_comparisons_total{why="events were lost"} 1`,
-		"muster_proxier_kernel_changes_total 7",
-		"muster_proxier_errors_total 1",
-	} {
-		if !strings.Contains(string(body), line+"\n") {
-			t.Errorf("no line %q", line)
-		}
-	}
-	if mode := get(m.handler(), "/proxyMode").Body.String(); mode != "ipvs" {
-		t.Errorf("/proxyMode says %q", mode)
-	}
 }

@@ -54,7 +54,7 @@ func (f *follower) run(ctx context.Context) error {
 	}
 	add(follow(services.Core().V1().Services().Informer(), f.service, func(s *corev1.Service) { f.inbox.NoService(nameOf(s)) }))
 	add(follow(slices.Discovery().V1().EndpointSlices().Informer(), f.slice, func(s *discoveryv1.EndpointSlice) { f.inbox.NoSlice(nameOf(s)) }))
-	add(follow(nodes.Core().V1().Nodes().Informer(), f.setNode, func(*corev1.Node) {}))
+	add(follow(nodes.Core().V1().Nodes().Informer(), f.setNode, f.noNode))
 	add(follow(cidrs.Networking().V1().ServiceCIDRs().Informer(), f.serviceCIDR, func(c *networkingv1.ServiceCIDR) { f.inbox.ServiceCIDR(c.Name, nil) }))
 	if err := errors.Join(faults...); err != nil {
 		return fmt.Errorf("follow the API: %w", err)
@@ -166,6 +166,12 @@ func (f *follower) serviceCIDR(in *networkingv1.ServiceCIDR) {
 		}
 	}
 	f.inbox.ServiceCIDR(in.Name, prefixes)
+}
+
+func (f *follower) noNode(in *corev1.Node) {
+	if in.Name == f.node {
+		f.onNode(nil)
+	}
 }
 
 func (f *follower) setNode(in *corev1.Node) {

@@ -3,7 +3,7 @@
 package main
 
 import (
-	"io"
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 
 	"github.com/muster-project/muster/proxier"
 )
@@ -28,7 +29,9 @@ type metrics struct {
 	services    prometheus.Counter
 	endpoints   prometheus.Counter
 	changes     prometheus.Counter
-	errors      prometheus.Counter
+	errors      *prometheus.CounterVec
+	drift       *prometheus.CounterVec
+	queued      prometheus.Gauge
 	resyncs     *prometheus.CounterVec
 	frontends   prometheus.Gauge
 	draining    prometheus.Gauge
@@ -49,7 +52,11 @@ func newMetrics() *metrics {
 		services:    counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changed Services that were applied."),
 		endpoints:   counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changed EndpointSlices that were applied."),
 		changes:     counter("muster_proxier_kernel_changes_total", "Single changes made in the kernel."),
-		errors:      counter("muster_proxier_errors_total", "Passes that ended in an error."),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_proxier_errors_total", Help: "Errors of passes, by the kernel's name of the error."}, []string{"kind"}),
+		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_proxier_drift_changes_total", Help: "Single changes by passes that read the whole kernel, by the pass's reason."}, []string{"why"}),
+		queued: gauge("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When a change waited for the kernel last."),
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_proxier_full_comparisons_total", Help: "Passes that read the whole kernel, by reason."}, []string{"why"}),
 		frontends: gauge("muster_proxier_frontends", "Virtual servers in force."),
@@ -60,7 +67,7 @@ func newMetrics() *metrics {
 		},
 	}
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.programming, m.waited, m.lastSync, m.services, m.endpoints, m.changes,
-		m.errors, m.resyncs, m.frontends, m.draining, m.answers["/healthz"], m.answers["/livez"],
+		m.errors, m.drift, m.queued, m.resyncs, m.frontends, m.draining, m.answers["/healthz"], m.answers["/livez"],
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -93,13 +100,19 @@ func (m *metrics) report(r proxier.Report) {
 	m.endpoints.Add(float64(r.Slices))
 	m.frontends.Set(float64(r.Frontends))
 	m.draining.Set(float64(r.Draining))
+	m.queued.Set(seconds(time.Now().Add(-r.Waited)))
 	if r.Err != nil {
-		m.errors.Inc()
+		for kind := range kinds(r.Err) {
+			m.errors.WithLabelValues(kind).Inc()
+		}
 		return
 	}
 	m.changes.Add(float64(r.Changes))
+	if r.Full {
+		m.drift.WithLabelValues(reason(r.Why)).Add(float64(r.Changes))
+	}
 	m.waited.Observe(r.Waited.Seconds())
-	m.lastSync.Set(float64(time.Now().UnixMilli()) / 1000)
+	m.lastSync.Set(seconds(time.Now()))
 	for _, at := range r.Triggered {
 		m.programming.Observe(time.Since(at).Seconds())
 	}
@@ -111,17 +124,53 @@ func reason(why string) string {
 	return short
 }
 
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// kinds names the errors joined in one: what the kernel calls it (EEXIST,
+// ENOBUFS, ...), or other.
+func kinds(err error) map[string]struct{} {
+	found := map[string]struct{}{}
+	collectKinds(err, found)
+	return found
+}
+
+// collectKinds goes down every branch, where errors.As ends at the first find.
+func collectKinds(err error, into map[string]struct{}) {
+	//nolint:errorlint // it is the unwrapping itself
+	switch e := err.(type) {
+	case unix.Errno:
+		into[cmp.Or(unix.ErrnoName(e), "other")] = struct{}{}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			collectKinds(part, into)
+		}
+	case interface{ Unwrap() error }:
+		collectKinds(e.Unwrap(), into)
+	default:
+		into["other"] = struct{}{}
+	}
+}
+
+// follow adds what is known elsewhere when somebody asks: what waits in the
+// inbox, and what the last survey found.
+func (m *metrics) follow(pending func() proxier.Pending, survey func() proxier.Survey) {
+	value := func(name, help string, labels prometheus.Labels, read func() int) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(read()) }))
+	}
+	value("kubeproxy_sync_proxy_rules_service_changes_pending", "Changed Services that wait for a pass.", nil, func() int { return pending().Services })
+	value("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changed EndpointSlices that wait for a pass.", nil, func() int { return pending().Slices })
+	const noLocal, help = "kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Frontends with a Local traffic policy whose endpoints are all on other nodes."
+	value(noLocal, help, prometheus.Labels{"traffic_policy": "internal"}, func() int { return survey().NoLocalInternal })
+	value(noLocal, help, prometheus.Labels{"traffic_policy": "external"}, func() int { return survey().NoLocalExternal })
+	value("muster_proxier_conflicts", "Frontends that more than one Service wants.", nil, func() int { return len(survey().Conflicts) })
+	value("muster_proxier_service_faults", "Things that Services ask for and cannot have.", nil, func() int { return len(survey().Faults) })
+}
+
 func (m *metrics) asked(path string, code int) {
 	m.answers[path].WithLabelValues(strconv.Itoa(code)).Inc()
 }
 
-// handler answers /metrics and, as kube-proxy does, /proxyMode.
 func (m *metrics) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /proxyMode", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "ipvs") // a client that went away is no fault
-	})
-	return mux
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

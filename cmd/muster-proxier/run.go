@@ -11,8 +11,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -63,37 +67,83 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 	case o.cleanup:
 		return kernel.CleanUp(ctx, o.stateDir)
 	}
-	cfg, err := readConfig(o)
+	cfg, data, err := readConfig(o)
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(errOut, nil))
+	log := logger(cfg, errOut)
 	klog.SetSlogLogger(log)
-	if len(cfg.ignored) > 0 {
-		log.Warn("settings without effect here", "file", o.config, "ignored", strings.Join(cfg.ignored, " "))
+	cfg.log(log, o.config)
+	if err := adjustOOM(cfg.oomScoreAdj); err != nil {
+		log.Warn("the kernel may end this program first when memory is short", "error", err)
 	}
-	client, err := connect(cfg.kubeconfig)
+	client, err := connect(cfg.client)
 	if err != nil {
 		return err
 	}
-	k, err := kernel.Open(o.stateDir)
+	how := cfg.rules
+	how.StateDir = o.stateDir
+	k, err := kernel.Open(how)
 	if err != nil {
 		return err
 	}
-	s := service{config: cfg, client: client, kernel: k, watch: kernel.Watch, log: log, notify: systemd{}}
+	ticks := time.NewTicker(configTick)
+	defer ticks.Stop()
+	watch := configWatch{path: o.config, now: data, log: log, ticks: ticks.C, check: func(data []byte) error {
+		_, err := o.parse(data)
+		return err
+	}}
+	s := service{config: cfg, client: client, kernel: k, host: realKernel(o.stateDir), log: log, notify: systemd{},
+		reload: watch.run}
 	return errors.Join(s.run(ctx), k.Close())
 }
 
-// readConfig reads the file and lets flags override it.
-func readConfig(o options) (config, error) {
+func logger(c config, out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if c.debug {
+		options.Level = slog.LevelDebug
+	}
+	if c.logJSON {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
+
+// log says once what in the file has no effect or another one than under
+// kube-proxy.
+func (c config) log(log *slog.Logger, file string) {
+	if len(c.ignored) > 0 {
+		log.Warn("settings without effect here", "file", file, "ignored", strings.Join(c.ignored, "; "))
+	}
+	if len(c.notes) > 0 {
+		log.Warn("other than under kube-proxy", "file", file, "notes", strings.Join(c.notes, "; "))
+	}
+}
+
+// adjustOOM says how soon the kernel may end this program; nil leaves it.
+func adjustOOM(score *int32) error {
+	if score == nil {
+		return nil
+	}
+	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(int(*score))), 0o644)
+}
+
+// readConfig reads the file, and also returns it.
+func readConfig(o options) (config, []byte, error) {
 	if o.config == "" {
-		return config{}, errors.New("--config names no file")
+		return config{}, nil, errors.New("--config names no file")
 	}
 	data, err := os.ReadFile(o.config)
 	if err != nil {
-		return config{}, fmt.Errorf("read the configuration: %w", err)
+		return config{}, nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	cfg, err := parseConfig(data, os.Hostname)
+	cfg, err := o.parse(data)
+	return cfg, data, err
+}
+
+// parse reads the content of the file and adds what flags say.
+func (o options) parse(data []byte) (config, error) {
+	cfg, err := parseConfig(data, host{name: os.Hostname, cpus: cpus()})
 	if err != nil {
 		return config{}, fmt.Errorf("%s:\n%w", o.config, err)
 	}
@@ -111,21 +161,34 @@ func readConfig(o options) (config, error) {
 	return cfg, nil
 }
 
-// connect uses protobuf: lists of Services and slices are a third of their
-// JSON, and cheaper still to read.
-func connect(kubeconfig string) (kubernetes.Interface, error) {
+// cpus counts those of the machine. A container may be allowed only some of
+// them, and then the runtime counts too few (kubernetes/kubernetes#99225).
+func cpus() int {
+	found, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*")
+	if err != nil || len(found) == 0 {
+		return runtime.NumCPU()
+	}
+	return len(found)
+}
+
+// connect uses protobuf unless the file says otherwise: lists of Services and
+// slices are a third of their JSON, and cheaper still to read.
+func connect(c kubeClient) (kubernetes.Interface, error) {
 	var rc *rest.Config
 	var err error
-	if kubeconfig == "" {
+	if c.kubeconfig == "" {
 		rc, err = rest.InClusterConfig()
 	} else {
-		rc, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+		rc, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("how to reach the API server: %w", err)
 	}
-	rc.ContentType = "application/vnd.kubernetes.protobuf"
-	rc.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	rc.ContentType, rc.AcceptContentTypes = c.contentType, c.accept
+	if c.accept == "" && c.contentType == protobuf {
+		rc.AcceptContentTypes = protobuf + ",application/json"
+	}
+	rc.QPS, rc.Burst = c.qps, c.burst
 	rc.UserAgent = "muster-proxier/" + version()
 	client, err := kubernetes.NewForConfig(rc)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/muster-project/muster/proxier"
+	"github.com/muster-project/muster/proxier/healthcheck"
 	"github.com/muster-project/muster/proxier/kernel"
 )
 
@@ -24,64 +26,160 @@ type service struct {
 	config config
 	client kubernetes.Interface
 	kernel proxier.Kernel
-	watch  func(context.Context, kernel.Events) error
+	host   hostKernel
 	log    *slog.Logger
 	notify notifier
+	reload func(context.Context) error // returns when the program has to start anew; nil is never
+}
+
+// hostKernel is the kernel beside what the proxier's loop does in it.
+type hostKernel struct {
+	watch   func(context.Context, kernel.Events) error
+	set     func(kernel.Settings) error
+	stats   func(context.Context) (map[proxier.Frontend]kernel.Stats, error)
+	servers func(context.Context, proxier.Frontend) (map[netip.AddrPort]kernel.RealServer, bool, error)
+}
+
+// realKernel is the one of this host.
+func realKernel(stateDir string) hostKernel {
+	return hostKernel{
+		watch:   kernel.Watch,
+		set:     func(s kernel.Settings) error { return s.Apply(stateDir) },
+		stats:   kernel.ReadStats,
+		servers: kernel.ReadRealServers,
+	}
+}
+
+// parts are what works side by side.
+type parts struct {
+	health   *health
+	metrics  *metrics
+	inbox    *proxier.Inbox
+	proxier  *proxier.Proxier
+	checks   *healthcheck.Servers
+	reporter *reporter
+	surveyor *surveyor
+	serving  chan struct{} // closed when Services are in force
 }
 
 // run works until ctx ends or a part of it cannot go on. The service manager
 // starts it again then, and it adopts what the kernel holds.
 func (s *service) run(ctx context.Context) error {
-	if err := s.kernel.Prepare(ctx); err != nil {
+	ports, err := s.claim(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	health, metrics, inbox := newHealth(time.Now), newMetrics(), proxier.NewInbox()
+	if err := s.prepare(ctx); err != nil {
+		return errors.Join(err, ports.health.Close(), ports.metrics.Close())
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	p, err := s.assemble(ctx)
+	if err != nil {
+		return errors.Join(err, ports.health.Close(), ports.metrics.Close())
+	}
+	f := &follower{client: s.client, inbox: p.inbox, node: s.config.Node, nodeAddrs: s.config.nodeAddrs, onNode: p.health.node}
+	if len(s.config.nodeAddrs) > 0 {
+		p.inbox.Node(proxier.Node{Addrs: s.config.nodeAddrs}) // the Node object may come later
+	}
+	ticks := time.NewTicker(surveyTick)
+	defer ticks.Stop()
+	p.surveyor.ticks = ticks.C
+
+	without := func(f func(context.Context)) func() error { return func() error { f(ctx); return nil } }
+	work.Go(func() error { return s.serve(ctx, "health", ports.health, p.health.handler(p.metrics)) })
+	work.Go(func() error { return s.serve(ctx, "metrics", ports.metrics, s.pages(p)) })
+	work.Go(func() error { return f.run(ctx) })
+	work.Go(func() error {
+		return s.host.watch(ctx, kernel.Events{Drift: p.inbox.Drift, Addresses: p.inbox.LocalAddresses})
+	})
+	work.Go(without(p.proxier.Run))
+	work.Go(without(p.checks.Run))
+	work.Go(without(p.surveyor.run))
+	if s.reload != nil {
+		work.Go(func() error { return s.reload(ctx) })
+	}
+	s.log.Info("started", "version", version(), "node", s.config.Node, "scheduler", s.config.Scheduler)
+	return work.Wait()
+}
+
+// prepare makes the kernel ready. A limit that cannot be set, as in a
+// container, is no reason to leave a node without Services.
+func (s *service) prepare(ctx context.Context) error {
+	if err := s.host.set(s.config.settings); err != nil {
+		s.log.Warn("not every limit and timeout of the configuration is in force (conntrack.maxPerCore: 0 and 0s leave them alone)", "error", err)
+	}
+	return s.kernel.Prepare(ctx)
+}
+
+// assemble connects the parts.
+func (s *service) assemble(ctx context.Context) (*parts, error) {
+	reporter, err := newReporter(ctx, s.client, s.config.Node)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{
+		health: newHealth(time.Now, 2*s.config.syncPeriod), metrics: newMetrics(), inbox: proxier.NewInbox(),
+		reporter: reporter, serving: make(chan struct{}),
+	}
+	p.checks = &healthcheck.Servers{Healthy: p.health.works, Fault: func(f healthcheck.Fault) {
+		s.log.Warn("health checks of a load balancer get no answer; it is tried again", "port", f.Port, "service", f.Check.Service.String(), "error", f.Err)
+		reporter.deafPort(f)
+	}}
+	p.proxier = s.loop(p)
+	p.surveyor = &surveyor{look: p.proxier.Look, reporter: reporter, log: s.log}
+	p.metrics.follow(p.inbox.Pending, p.surveyor.survey)
+	p.metrics.registry.MustRegister(newCounters(s.host.stats, p.proxier.Look, s.log))
+	return p, nil
+}
+
+// loop is the proxier with all that it tells.
+func (s *service) loop(p *parts) *proxier.Proxier {
+	model := proxier.NewModel(s.config.Config)
+	ports := &healthPorts{servers: p.checks, configured: s.config.NodePorts}
 	// Whoever starts after this program may count on Services.
-	ready := sync.OnceFunc(s.notify.ready)
-	p := &proxier.Proxier{
-		Kernel: s.kernel,
-		Model:  proxier.NewModel(s.config.Config),
-		Inbox:  inbox,
+	ready := sync.OnceFunc(func() {
+		s.notify.ready()
+		close(p.serving)
+	})
+	return &proxier.Proxier{
+		Kernel:  s.kernel,
+		Model:   model,
+		Inbox:   p.inbox,
+		Exclude: s.config.exclude,
+		Health:  ports.checked,
 		Report: func(r proxier.Report) {
-			health.report(r)
-			metrics.report(r)
+			p.health.report(r)
+			p.metrics.report(r)
+			p.surveyor.changed()
+			ports.on(model.NodePortAddrs())
 			s.logReport(r)
 			if r.Full && r.Err == nil {
 				ready()
 			}
 		},
-		Timing: proxier.Timing{Heartbeat: s.notify.heartbeat()},
+		Timing: proxier.Timing{Verify: s.config.verify, Heartbeat: s.notify.heartbeat()},
 		Alive: func() {
-			health.beat()
+			p.health.beat()
 			s.notify.alive()
 		},
 	}
-	f := &follower{client: s.client, inbox: inbox, node: s.config.Node, nodeAddrs: s.config.nodeAddrs, onNode: health.node}
-	if len(s.config.nodeAddrs) > 0 {
-		inbox.Node(proxier.Node{Addrs: s.config.nodeAddrs}) // the Node object may come later
-	}
+}
 
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return s.serve(ctx, "health", s.config.healthz, health.handler(metrics)) })
-	work.Go(func() error { return s.serve(ctx, "metrics", s.config.metrics, metrics.handler()) })
-	work.Go(func() error { return f.run(ctx) })
-	work.Go(func() error {
-		return s.watch(ctx, kernel.Events{Drift: inbox.Drift, Addresses: inbox.LocalAddresses})
-	})
-	work.Go(func() error {
-		p.Run(ctx)
-		return nil
-	})
-	s.log.Info("started", "version", version(), "node", s.config.Node, "scheduler", s.config.Scheduler)
-	return work.Wait()
+// pages are those of the metrics port.
+func (s *service) pages(p *parts) http.Handler {
+	return statusPages{
+		metrics: p.metrics.handler(),
+		explain: explainer{look: p.proxier.Look, servers: s.host.servers},
+		config:  s.config.whole,
+		profile: s.config.profile,
+	}.handler()
 }
 
 // serve answers HTTP until ctx ends.
-func (s *service) serve(ctx context.Context, what, addr string, h http.Handler) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen for %s requests: %w", what, err)
-	}
+func (s *service) serve(ctx context.Context, what string, listener net.Listener, h http.Handler) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -35,12 +36,16 @@ func running(t *testing.T, objects ...runtime.Object) (*fake.Clientset, *proxier
 	t.Helper()
 	client, k, n := fake.NewSimpleClientset(objects...), &proxiertest.Kernel{}, &notes{}
 	s := service{
-		config: config{Config: proxier.Config{Node: "w-1"}, healthz: "127.0.0.1:0", metrics: "127.0.0.1:0"},
+		config: config{Config: proxier.Config{Node: "w-1"}, healthz: "127.0.0.1:0", metrics: "127.0.0.1:0", syncPeriod: time.Minute},
 		client: client, kernel: k, notify: n, log: slog.New(slog.DiscardHandler),
-		watch: func(ctx context.Context, e kernel.Events) error {
-			e.Addresses([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
-			<-ctx.Done()
-			return nil
+		host: hostKernel{
+			watch: func(ctx context.Context, e kernel.Events) error {
+				e.Addresses([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
+				<-ctx.Done()
+				return nil
+			},
+			set:   func(kernel.Settings) error { return errors.New("a container") },
+			stats: func(context.Context) (map[proxier.Frontend]kernel.Stats, error) { return nil, nil },
 		},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
