@@ -4,7 +4,6 @@ package proxier
 
 import (
 	"cmp"
-	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -146,18 +145,4 @@ func (m *Model) Owner(f Frontend) (Owner, bool) {
 		return Owner{}, false
 	}
 	return list[0].owner, true
-}
-
-// Conflicts lists the frontends that a Service claims and another one has,
-// and who goes without.
-func (m *Model) Conflicts() iter.Seq2[Frontend, Owner] {
-	return func(yield func(Frontend, Owner) bool) {
-		for f, list := range m.claims {
-			for _, loser := range list[1:] {
-				if !yield(f, loser.owner) {
-					return
-				}
-			}
-		}
-	}
 }

@@ -34,9 +34,6 @@ func (m *Model) plan(name Name) ([]claim, made) {
 	}
 	for _, c := range claims {
 		now.frontends = append(now.frontends, c.frontend)
-		if c.sets.has(SetCapture) || c.sets.has(SetCaptureOutside) {
-			now.elements = append(now.elements, Element{Set: SetICMP, Prefix: hostPrefix(c.frontend.Addr.Addr())})
-		}
 		if c.split.IsValid() {
 			now.elements = append(now.elements, FrontendElement(SetTargets, Frontend{Addr: c.split, Proto: c.frontend.Proto}))
 		}

@@ -118,7 +118,6 @@ set frontends 10.96.0.7:80/tcp
 set frontends 192.0.2.1:30080/tcp
 set frontends 198.51.100.1:80/tcp
 set hairpin 10.244.0.2/32
-set icmp 198.51.100.1/32
 set owned 10.96.0.7:80/tcp
 set owned 192.0.2.1:30080/tcp
 set owned 198.51.100.1:80/tcp
@@ -145,8 +144,6 @@ set capture 198.51.100.2:80/tcp
 set frontends 10.96.0.7:80/tcp
 set frontends 198.51.100.1:80/tcp
 set frontends 198.51.100.2:80/tcp
-set icmp 198.51.100.1/32
-set icmp 198.51.100.2/32
 set masquerade 198.51.100.1:80/tcp
 set masquerade 198.51.100.2:80/tcp
 set owned 10.96.0.7:80/tcp

@@ -52,7 +52,6 @@ type Flags uint32
 // The flags in use. Their values are the kernel's (linux/ip_vs.h).
 const (
 	FlagPersistent Flags = 0x01 // ClientIP affinity
-	FlagOnePacket  Flags = 0x04 // UDP: every packet is scheduled by itself
 	FlagSched1     Flags = 0x08 // mh and sh: a real server that takes no connections is passed over
 	FlagSched2     Flags = 0x10 // mh and sh: the client's port counts too
 )
@@ -96,7 +95,6 @@ const (
 	SetSplit                     // external Local policy: where clients inside the cluster are led instead
 	SetTargets                   // the places they are led to, open to nobody else by themselves
 	SetHairpin                   // local endpoints, which may be their own client
-	SetICMP                      // addresses of captured frontends, whose clients' routers may complain
 	SetServiceCIDRs              // prefixes routed to this host
 	SetPodCIDRs                  // sources that reach any pod unchanged; everybody where pods are not known
 	SetInside                    // sources that are known to be pods
@@ -114,7 +112,7 @@ func Sets() []Set {
 
 func (s Set) String() string {
 	names := [numSets]string{"owned", "frontends", "capture", "capture-outside", "masquerade", "drop", "refused", "restricted", "allowed", "split", "targets",
-		"hairpin", "icmp", "service-cidrs", "pod-cidrs", "inside"}
+		"hairpin", "service-cidrs", "pod-cidrs", "inside"}
 	if s < numSets {
 		return names[s]
 	}

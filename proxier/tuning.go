@@ -20,8 +20,8 @@ const (
 
 	// AnnotationFlags are flags with commas between: fallback (sh, mh: when
 	// the chosen real server takes no connections, try the next), port (sh,
-	// mh: the client's port counts too), one-packet (UDP: schedule every
-	// packet by itself).
+	// mh: the client's port counts too). IPVS' one-packet is not among them:
+	// it has nothing that would change the source of an answer back.
 	AnnotationFlags = AnnotationPrefix + "ipvs-flags"
 
 	// AnnotationWeights are rules with commas between, the first that fits
@@ -109,10 +109,8 @@ func parseFlags(text string) (Flags, error) {
 			flags |= FlagSched1
 		case "port":
 			flags |= FlagSched2
-		case "one-packet":
-			flags |= FlagOnePacket
 		default:
-			return 0, fmt.Errorf("%s: %q is not one of fallback, port, one-packet", AnnotationFlags, word)
+			return 0, fmt.Errorf("%s: %q is not one of fallback, port", AnnotationFlags, word)
 		}
 	}
 	return flags, nil

@@ -91,22 +91,6 @@ func (f ipFamily) clientTuple() []expr.Any {
 	}
 }
 
-// isUnreachable matches the ICMP errors that a sender has to know about:
-// destination unreachable, which includes "fragmentation needed", and IPv6's
-// packet too big.
-func (f ipFamily) isUnreachable() []expr.Any {
-	protocol, kind := byte(unix.IPPROTO_ICMP), byte(3)
-	if !f.v4 {
-		protocol, kind = unix.IPPROTO_ICMPV6, 2
-	}
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: spareRegister},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: spareRegister, Data: []byte{protocol}},
-		&expr.Payload{DestRegister: spareRegister, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: spareRegister, Data: []byte{kind}},
-	}
-}
-
 // to replaces what was loaded by what a map has for it; no element, no match.
 func (f ipFamily) to(s proxier.Set) []expr.Any {
 	return []expr.Any{&expr.Lookup{SourceRegister: firstRegister, DestRegister: firstRegister, IsDestRegSet: true, SetName: setName(s, f.v4)}}

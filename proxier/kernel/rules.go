@@ -76,7 +76,6 @@ func newRules(o Options) rules {
 //	chain prerouting  { ct state new TUPLE @refused goto turn-away
 //	                    TUPLE @capture meta mark set mark | 0x1000
 //	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000
-//	                    daddr @icmp icmp type destination-unreachable meta mark set mark | 0x1000
 //	                    ct state new TUPLE @masquerade meta mark set mark | 0x4000
 //	                    ct state new daddr @service-cidrs not POD meta mark set mark | 0x4000 }
 //	chain split-in    { INSIDE dnat to TUPLE map @split }
@@ -115,9 +114,6 @@ func (r rules) chains() []chain {
 			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(r.inside(f, false), f.is(), f.tuple(), f.in(proxier.SetCaptureOutside), addMark(markCapture))
-			}),
-			both(func(f ipFamily) []expr.Any {
-				return join(f.is(), f.destination(), f.in(proxier.SetICMP), f.isUnreachable(), addMark(markCapture))
 			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), addMark(r.masquerade))

@@ -37,8 +37,6 @@ func kernelSet(s proxier.Set, v4 bool) *nftables.Set {
 	case proxier.SetServiceCIDRs, proxier.SetPodCIDRs, proxier.SetInside:
 		set.Interval = true
 		return set
-	case proxier.SetICMP:
-		return set
 	case proxier.SetHairpin:
 		set.KeyType = nftables.MustConcatSetType(addr, addr)
 	case proxier.SetAllowed:
@@ -66,8 +64,6 @@ func encodeElement(e proxier.Element) []nftables.SetElement {
 			list = append(list, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 		return list
-	case e.Set == proxier.SetICMP:
-		return []nftables.SetElement{{Key: addr}}
 	case e.Set == proxier.SetHairpin:
 		return []nftables.SetElement{{Key: append(slices.Clone(addr), addr...)}}
 	}
@@ -118,8 +114,6 @@ func decodeElement(s proxier.Set, v4 bool, in nftables.SetElement) (proxier.Elem
 	}
 	value, want := 0, size+8
 	switch s {
-	case proxier.SetICMP:
-		want = size
 	case proxier.SetHairpin:
 		want = 2 * size
 	case proxier.SetAllowed:
@@ -131,7 +125,7 @@ func decodeElement(s proxier.Set, v4 bool, in nftables.SetElement) (proxier.Elem
 		return proxier.Element{}, false
 	}
 	out := proxier.Element{Set: s, Prefix: hostPrefix(in.Key[:size])}
-	if s == proxier.SetHairpin || s == proxier.SetICMP {
+	if s == proxier.SetHairpin {
 		return out, true
 	}
 	out.Proto, out.Port = proxier.Protocol(in.Key[size]), binary.BigEndian.Uint16(in.Key[size+4:])

@@ -122,8 +122,7 @@ func randomPrefixes(r *rand.Rand, s proxier.State) {
 	}
 	for range r.IntN(4) {
 		a := randomAddr(r, r.IntN(2) == 0, 244).Addr()
-		set := []proxier.Set{proxier.SetHairpin, proxier.SetICMP}[r.IntN(2)]
-		s.Elements[proxier.Element{Set: set, Prefix: netip.PrefixFrom(a, a.BitLen())}] = struct{}{}
+		s.Elements[proxier.Element{Set: proxier.SetHairpin, Prefix: netip.PrefixFrom(a, a.BitLen())}] = struct{}{}
 	}
 }
 
