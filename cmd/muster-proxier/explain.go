@@ -204,7 +204,7 @@ func (p page) print(w io.Writer) {
 	}
 	line("sets", "%s", strings.Join(p.Sets, ", "))
 	line("endpoints", "%d", len(p.Endpoints))
-	t.Flush()
+	_ = t.Flush() // a client that went away is no fault
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, e := range p.Endpoints {
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", e.Address, e.use(), e.where(), e.kernel(), e.Reason)
@@ -212,7 +212,7 @@ func (p page) print(w io.Writer) {
 	for _, d := range p.Draining {
 		fmt.Fprintf(t, "  %s\tdraining\t\tkernel weight %d, connections %d\tnot used any more\n", d.Address, d.Weight, d.Connections)
 	}
-	t.Flush()
+	_ = t.Flush() // a client that went away is no fault
 }
 
 func (e endpointRow) use() string {
