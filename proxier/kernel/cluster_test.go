@@ -26,6 +26,7 @@ type cluster struct {
 	*testing.T
 	node, a, b, client, remote, outside *host
 
+	pods   proxier.DetectLocal
 	inbox  *proxier.Inbox
 	slices atomic.Int64 // told to the kernel so far
 	stop   func()       // ends the proxier and leaves the kernel as it is
@@ -39,8 +40,16 @@ var (
 )
 
 func newCluster(t *testing.T) *cluster {
-	k := fresh(t)
-	c := &cluster{T: t, node: node(),
+	t.Helper()
+	return newClusterWith(t, proxier.DetectLocal{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}, Options{})
+}
+
+// newClusterWith is one whose node knows its pods in another way.
+func newClusterWith(t *testing.T, pods proxier.DetectLocal, o Options) *cluster {
+	t.Helper()
+	o.DetectLocal = pods
+	k := freshWith(t, o)
+	c := &cluster{T: t, pods: pods, node: node(),
 		a: newHost(t, "a"), b: newHost(t, "b"), client: newHost(t, "client"), remote: newHost(t, "remote"), outside: newHost(t, "outside")}
 	addr := netip.MustParseAddr
 	c.a.connect(t, podSide, addr("10.244.0.2"))
@@ -61,13 +70,13 @@ func newCluster(t *testing.T) *cluster {
 // start runs a proxier that knows the node and the service CIDRs.
 func (c *cluster) start(k *Kernel) {
 	c.inbox = proxier.NewInbox()
-	c.inbox.Node(proxier.Node{Addrs: []netip.Addr{nodeIP, nodeIP6}})
+	c.inbox.Node(proxier.Node{Addrs: []netip.Addr{nodeIP, nodeIP6}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}})
 	c.inbox.ServiceCIDR("kubernetes", []netip.Prefix{clusterIP, netip.MustParsePrefix("fd00:96::/112")})
 	ctx, cancel := context.WithCancel(c.Context())
 	var work sync.WaitGroup
 	p := &proxier.Proxier{
 		Kernel: k, Inbox: c.inbox,
-		Model:  proxier.NewModel(proxier.Config{Node: "node", DetectLocal: proxier.DetectLocal{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}}),
+		Model:  proxier.NewModel(proxier.Config{Node: "node", DetectLocal: c.pods}),
 		Timing: proxier.Timing{DrainTick: 200 * time.Millisecond},
 		Report: func(r proxier.Report) {
 			c.slices.Add(int64(r.Slices))

@@ -194,13 +194,15 @@ type session struct {
 	lines *bufio.Reader
 }
 
+func newSession(c net.Conn) *session { return &session{Conn: c, lines: bufio.NewReader(c)} }
+
 const patience = 3 * time.Second
 
 func (h *host) dial(network, addr string) (s *session, err error) {
 	h.in(func() {
 		var c net.Conn
 		if c, err = net.DialTimeout(network, addr, patience); err == nil {
-			s = &session{Conn: c, lines: bufio.NewReader(c)}
+			s = newSession(c)
 		}
 	})
 	return s, err

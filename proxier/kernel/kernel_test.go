@@ -52,9 +52,15 @@ func TestRealKernel(t *testing.T) {
 // fresh cleans the namespace and opens a Kernel in it.
 func fresh(t testing.TB) *Kernel {
 	t.Helper()
+	return freshWith(t, Options{})
+}
+
+func freshWith(t testing.TB, o Options) *Kernel {
+	t.Helper()
 	giveAddresses(t)
 	dir := t.TempDir()
-	k, err := Open(Options{StateDir: dir})
+	o.StateDir = dir
+	k, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@
 package kernel
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"net/netip"
@@ -60,7 +59,7 @@ func (h *host) askSCTP(t *testing.T, addr string) (got answer, err error) {
 			return
 		}
 		defer conn.Close()
-		got, err = (&session{Conn: conn, lines: bufio.NewReader(conn)}).hear()
+		got, err = newSession(conn).hear()
 	})
 	return got, err
 }
