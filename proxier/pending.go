@@ -16,3 +16,11 @@ func (b *Inbox) Pending() Pending {
 	defer b.mu.Unlock()
 	return Pending{Services: len(b.services), Slices: len(b.slices), Since: b.since}
 }
+
+// drifted reports whether somebody else changed the kernel since the last
+// pass.
+func (b *Inbox) drifted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.drift != ""
+}

@@ -71,6 +71,7 @@ type Timing struct {
 	RetryMin  time.Duration // first pause after an error, doubled each time; 100 ms
 	RetryMax  time.Duration // 30 seconds
 	Heartbeat time.Duration // how often Alive is called; 0 is never
+	MinSync   time.Duration // from one pass to the next that API events ask for; 0 is no wait
 }
 
 // Proxier keeps one kernel as its [Inbox] says.
@@ -96,6 +97,7 @@ type Proxier struct {
 	spread uint32
 	resync string // why the next pass must be a full one; "" is not
 	retry  time.Duration
+	passed time.Time // begin of the last pass
 
 	once  sync.Once
 	looks chan func()
@@ -135,6 +137,10 @@ func (p *Proxier) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.Inbox.wake:
+			if wait := p.early(time.Now()); wait > 0 {
+				timers.retry.Reset(wait)
+				continue
+			}
 		case <-timers.retry.C:
 		case <-timers.verify.C:
 			p.resync = "periodic verification"
@@ -164,6 +170,15 @@ func (p *Proxier) Run(ctx context.Context) {
 			timers.retry.Reset(p.backoff())
 		}
 	}
+}
+
+// early is how long an event has to wait for its pass. What somebody else did
+// to the kernel does not wait.
+func (p *Proxier) early(now time.Time) time.Duration {
+	if p.Timing.MinSync == 0 || p.passed.IsZero() || p.Inbox.drifted() {
+		return 0
+	}
+	return p.Timing.MinSync - now.Sub(p.passed)
 }
 
 func (p *Proxier) start() {
@@ -199,6 +214,7 @@ func (p *Proxier) pass(ctx context.Context) bool {
 		return true // more is to come, and it will wake the loop
 	}
 	r := Report{Full: p.resync != "", Why: p.resync, Services: b.services, Slices: b.slices, Triggered: b.triggered}
+	p.passed = begin
 	touched := p.Model.Update()
 	if !r.Full && b.since.IsZero() {
 		return true

@@ -160,7 +160,7 @@ func (s *service) loop(p *parts) *proxier.Proxier {
 				ready()
 			}
 		},
-		Timing: proxier.Timing{Verify: s.config.verify, Heartbeat: s.notify.heartbeat()},
+		Timing: proxier.Timing{Verify: s.config.verify, MinSync: s.config.minSync, Heartbeat: s.notify.heartbeat()},
 		Alive: func() {
 			p.health.beat()
 			s.notify.alive()
