@@ -143,14 +143,14 @@ func TestLibrariesHaveOneOwner(t *testing.T) {
 	owners := map[string][]string{
 		"golang.org/x/crypto/ssh":                {"remote/ssh", "remote/sshtest", "e2e"},
 		"github.com/pkg/sftp":                    {"remote/ssh", "remote/sshtest"},
-		"github.com/vishvananda/netlink":         {"proxier/kernel", "agent", "e2e"},
-		"github.com/mdlayher/netlink":            {"proxier/kernel"},
-		"github.com/google/nftables":             {"proxier/kernel"},
+		"github.com/vishvananda/netlink":         {"proxier/kernel", "proxier/takeover", "proxier/neighbours", "agent", "e2e"},
+		"github.com/mdlayher/netlink":            {"proxier/kernel", "proxier/takeover", "proxier/neighbours", "e2e"},
+		"github.com/google/nftables":             {"proxier/kernel", "proxier/takeover", "proxier/neighbours", "e2e"},
 		"github.com/hashicorp/yamux":             {"agent/protocol"},
 		"github.com/coreos/go-systemd":           {"agent", "cmd/muster-etcd", "cmd/muster-proxier", "etcd"},
 		"go.etcd.io/etcd":                        {"etcd", "cmd/muster-etcd"},
-		"k8s.io/client-go":                       {"cmd/muster-proxier"},
-		"github.com/google/go-containerregistry": {"bundle"},
+		"k8s.io/client-go":                       {"cmd/muster-proxier", "e2e"},
+		"github.com/google/go-containerregistry": {"bundle", "e2e"},
 		"github.com/spf13/cobra":                 {"cmd"},
 	}
 	for _, p := range list(t, "./...") {
