@@ -26,7 +26,6 @@ const (
 var (
 	outsideIP = netip.MustParseAddr("198.51.100.9")
 	clientIP  = netip.MustParseAddr("10.244.0.9")
-	remoteIP  = netip.MustParseAddr("10.244.1.2")
 	nodeTo    = netip.MustParseAddr("203.0.113.1") // the node's address on the way to pod remote
 )
 
