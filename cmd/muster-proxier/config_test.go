@@ -320,3 +320,17 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestFieldsAreDocumented: what has an effect is told to who moves.
+func TestFieldsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/proxier-configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fields {
+		name := strings.TrimSuffix(f.path, ".")
+		if name = name[strings.LastIndexByte(name, '.')+1:]; f.ignored == "" && name != "apiVersion" && name != "kind" && !strings.Contains(string(doc), name) {
+			t.Errorf("%s is not in the documentation", f.path)
+		}
+	}
+}
