@@ -57,6 +57,10 @@ e2e: tools $(BIN)/muster ## the life of a cluster on virtual machines
 bench: tools ## the numbers of docs/benchmarks.md
 	$(GO) run ./e2e/bench -out docs/benchmarks.md
 
+.PHONY: conformance
+conformance: tools ## upstream's own tests of Services: docs/conformance.md
+	$(GO) run ./e2e/conformance -out docs/conformance.md
+
 .PHONY: lint
 lint: $(GOLANGCI) ## the linter, with .golangci.yml
 	$(GOLANGCI) run ./...

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// groups are the outermost containers whose specs are about the proxier, or
+// about what it is told; in the order in which they run.
+func groups() []string {
+	return []string{
+		"Services", "Conntrack", "LoadBalancers [Feature:LoadBalancer]",
+		"LoadBalancers ExternalTrafficPolicy: Local [Feature:LoadBalancer] [Slow]", "KubeProxy", "Networking", "Traffic Distribution", "Topology Hints",
+		"HostPort", "Service CIDRs", "ServiceCIDR and IPAddress API", "EndpointSlice", "EndpointSliceMirroring",
+		"Endpoints", "EndpointsController", "Proxy", "NoSNAT", "Connectivity Pod Lifecycle", "Service endpoints latency",
+	}
+}
+
+// exclusion is a reason why specs do not run.
+type exclusion struct {
+	text   string // what their names contain
+	reason string
+}
+
+// exclusions are specs of groups that do run, and whole groups that a reader
+// would look for. The first that matches counts.
+func exclusions() []exclusion {
+	return []exclusion{
+		{"[Feature:IPv6DualStack]", "the lab's cluster has IPv4 only: a host of the inventory has one address, so nodes are of one family"},
+		{"[Feature:Networking-IPv4]", "the lab has no way to the Internet"},
+		{"[Feature:Networking-IPv6]", "the lab has no way to the Internet"},
+		{"[Feature:Networking-DNS]", "the lab has no way to the Internet"},
+		{"[Feature:Networking-Performance]", "measures the machines, not the proxier"},
+		{"[Feature:KubeProxyNFAcct]", "is about counters of kube-proxy's iptables rules"},
+		{"[Feature:KubeProxyDaemonSetMigration]", "is about replacing kube-proxy's static pods by a DaemonSet"},
+	}
+}
+
+// otherGroup is the reason of groups that are about something else.
+const otherGroup = "is not about Services"
+
+// leftOut says why a spec does not run; empty is that it does.
+func leftOut(s spec) string {
+	for _, e := range exclusions() {
+		if strings.Contains(s.name, e.text) {
+			return e.reason
+		}
+	}
+	if !slices.Contains(groups(), s.group) {
+		return otherGroup
+	}
+	return ""
+}
+
+// choose gives the specs that run, ordered by group and otherwise as they came.
+func choose(specs []spec) []spec {
+	chosen := slices.DeleteFunc(slices.Clone(specs), func(s spec) bool { return leftOut(s) != "" })
+	slices.SortStableFunc(chosen, func(a, b spec) int {
+		return cmp.Compare(slices.Index(groups(), a.group), slices.Index(groups(), b.group))
+	})
+	return chosen
+}
+
+// findings say what is behind failures that were looked into: the cause, and
+// the evidence for it.
+func findings() []exclusion {
+	return nil
+}
+
+// findingOf is what is known about a failure of a spec; empty is nothing.
+func findingOf(s spec) string {
+	for _, f := range findings() {
+		if strings.Contains(s.name, f.text) {
+			return f.reason
+		}
+	}
+	return ""
+}
