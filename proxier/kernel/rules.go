@@ -45,6 +45,7 @@ const (
 	priorityRanges    = -160
 	priorityMark      = -150 // NF_IP_PRI_MANGLE
 	prioritySplit     = -100 // NF_IP_PRI_NAT_DST
+	priorityCapture   = -99
 	priorityInput     = -10
 	priorityOutput    = -99
 	priorityUncapture = 50
@@ -74,10 +75,10 @@ func newRules(o Options) rules {
 //	chain ranges-in   { jump ranges }
 //	chain ranges-out  { jump ranges }
 //	chain prerouting  { ct state new TUPLE @refused goto turn-away
-//	                    TUPLE @capture meta mark set mark | 0x1000
-//	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000
 //	                    ct state new TUPLE @masquerade meta mark set mark | 0x4000
 //	                    ct state new daddr @service-cidrs not POD meta mark set mark | 0x4000 }
+//	chain capture     { TUPLE @capture meta mark set mark | 0x1000
+//	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000 }
 //	chain split-in    { INSIDE dnat to TUPLE map @split }
 //	chain split-out   { dnat to TUPLE map @split }
 //	chain refuse      { TUPLE @targets ct status dnat return
@@ -99,7 +100,9 @@ func newRules(o Options) rules {
 // is not this host's: the kernel does not send ICMP from there.
 //
 // What is split is not captured: connection tracking sends its later packets
-// straight to the pod, and the mark would send them here instead.
+// straight to the pod, and the mark would send them here instead. For the same
+// reason capture comes after NAT of destinations, which somebody else may have
+// begun: kube-proxy's connections go on after its end.
 func (r rules) chains() []chain {
 	return []chain{
 		{name: "ranges", rules: both(outOfRange)},
@@ -110,15 +113,16 @@ func (r rules) chains() []chain {
 				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetRefused), verdict(expr.VerdictGoto, "turn-away"))
 			}),
 			both(func(f ipFamily) []expr.Any {
+				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), addMark(r.masquerade))
+			}),
+			both(r.fromOutside))},
+		{name: "capture", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityCapture, rules: append(
+			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetCapture), addMark(markCapture))
 			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(r.inside(f, false), f.is(), f.tuple(), f.in(proxier.SetCaptureOutside), addMark(markCapture))
-			}),
-			both(func(f ipFamily) []expr.Any {
-				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), addMark(r.masquerade))
-			}),
-			both(r.fromOutside))},
+			})...)},
 		{name: "split-in", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: prioritySplit,
 			rules: both(func(f ipFamily) []expr.Any {
 				return join(r.inside(f, true), f.is(), f.tuple(), f.to(proxier.SetSplit), f.dnat())
