@@ -71,7 +71,7 @@ func (k *Kernel) Read(ctx context.Context) (proxier.State, error) {
 	if err != nil {
 		return s, err
 	}
-	servers, err := readProc()
+	servers, err := k.ipvs.realServers(options)
 	if err != nil {
 		return s, err
 	}
@@ -116,7 +116,11 @@ func (k *Kernel) Apply(ctx context.Context, p proxier.Plan) error {
 
 // Connections implements [proxier.Kernel].
 func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
-	servers, err := readProc()
+	options, err := k.ipvs.options()
+	if err != nil {
+		return nil, err
+	}
+	servers, err := k.ipvs.realServers(options)
 	if err != nil {
 		return nil, err
 	}

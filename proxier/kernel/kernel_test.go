@@ -27,6 +27,9 @@ import (
 const inNamespace = "MUSTER_TEST_IN_NETNS"
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(asVictim); order != "" {
+		os.Exit(victimMain(order))
+	}
 	if os.Getenv(inNamespace) != "" {
 		os.Exit(m.Run())
 	}

@@ -4,24 +4,18 @@ package kernel
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-project/muster/proxier"
 )
 
-// More of include/uapi/linux/ip_vs.h. IP_VS_SO_GET_INFO is the one place where
-// the kernel tells how many virtual servers there are without listing them. It
-// counts those of IPv4 only.
-const (
-	cmdGetDest = 8
-	soGetInfo  = 64 + 1024 + 64 + 1
-)
+// soGetInfo is IP_VS_SO_GET_INFO of include/uapi/linux/ip_vs.h, the one place
+// where the kernel tells how many virtual servers there are without listing
+// them. It counts those of IPv4 only.
+const soGetInfo = 64 + 1024 + 64 + 1
 
 // Probe implements [proxier.Kernel].
 func (k *Kernel) Probe(ctx context.Context, frontends []proxier.Frontend) (proxier.Probe, error) {
@@ -82,48 +76,9 @@ func (v *ipvs) server(f proxier.Frontend) (s proxier.Server, there bool, err err
 	if err != nil {
 		return s, false, err
 	}
-	s.Dests, err = v.dests(f)
+	list, err := v.dests(f)
+	for _, d := range list {
+		s.Dests = append(s.Dests, d.Dest)
+	}
 	return s, there, err
-}
-
-// dests lists the real servers of one virtual server.
-func (v *ipvs) dests(f proxier.Frontend) ([]proxier.Dest, error) {
-	var list []proxier.Dest
-	err := v.dumpAbout(cmdGetDest, func(b *batch) { encodeService(b, f, proxier.Options{}, false) },
-		func() { list = nil },
-		func(body []byte) error {
-			d, err := decodeDest(body, f.Addr.Addr().Is4())
-			list = append(list, d)
-			return err
-		})
-	slices.SortFunc(list, func(a, b proxier.Dest) int { return a.Addr.Compare(b.Addr) })
-	return list, err
-}
-
-// decodeDest reads one entry of the list of real servers.
-func decodeDest(body []byte, v4 bool) (proxier.Dest, error) {
-	outer, err := parseAttrs(body)
-	if err != nil {
-		return proxier.Dest{}, err
-	}
-	in, err := parseAttrs(outer[attrDest])
-	if err != nil {
-		return proxier.Dest{}, err
-	}
-	for _, want := range []struct {
-		kind uint16
-		size int
-	}{{destAddr, 16}, {destPort, 2}, {destWeight, 4}} {
-		if len(in[want.kind]) < want.size {
-			return proxier.Dest{}, fmt.Errorf("IPVS real server: attribute %d has %d bytes, want %d", want.kind, len(in[want.kind]), want.size)
-		}
-	}
-	addr := netip.AddrFrom16([16]byte(in[destAddr]))
-	if v4 {
-		addr = netip.AddrFrom4([4]byte(in[destAddr]))
-	}
-	return proxier.Dest{
-		Addr:   netip.AddrPortFrom(addr, binary.BigEndian.Uint16(in[destPort])),
-		Weight: binary.NativeEndian.Uint32(in[destWeight]),
-	}, nil
 }

@@ -67,9 +67,14 @@ func Watch(ctx context.Context, tell Events) error {
 			if r.Type == unix.RTM_DELROUTE && r.Protocol == routeProtocol {
 				tell.Drift("a service route was deleted")
 			}
-		case _, ok := <-addrs:
+		case a, ok := <-addrs:
 			if !ok {
 				return errors.New("the address event socket ended")
+			}
+			// Routes that prefer it vanish, and of IPv6 ones only that they
+			// do, which nothing else tells.
+			if !a.NewAddr && !a.LinkAddress.IP.IsLinkLocalUnicast() {
+				tell.Drift("an address of this host was deleted")
 			}
 			if err := tellAddresses(tell); err != nil {
 				return err
