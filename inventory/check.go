@@ -77,14 +77,12 @@ func checkUnique(r *reader, hosts []hostText) {
 	}
 	for _, h := range hosts {
 		once(names, "name", h.Name, child(h.path, "name"))
-		if !h.Address.IsValid() {
-			continue
-		}
-		address := h.Address.String()
 		before := len(r.faults)
-		once(addresses, "address", address, child(h.path, "address"))
-		if len(r.faults) == before { // the same address has the same endpoint: one fault says it
-			once(endpoints, "ssh endpoint", h.ssh.endpoint(address), child(h.path, "ssh"))
+		for _, a := range h.addresses {
+			once(addresses, "address", a.String(), a.path)
+		}
+		if h.Address.IsValid() && len(r.faults) == before { // the same address has the same endpoint: one fault says it
+			once(endpoints, "ssh endpoint", h.ssh.endpoint(h.Address.String()), child(h.path, "ssh"))
 		}
 	}
 }
@@ -156,10 +154,45 @@ func checkNetwork(r *reader, f file) {
 	checkRoom(r, n, len(f.hosts))
 	checkOverlap(r, f)
 	for _, h := range f.hosts {
-		if same && h.Address.IsValid() && h.Address.Is4() != n.Pods[0].Addr().Is4() {
-			r.fault(child(h.path, "address"), "", "%s is not of the cluster's primary IP family (%s)", h.Address, n.Pods[0])
+		if same && len(h.addresses) > 0 {
+			checkFamilies(r, n, h)
 		}
 	}
+}
+
+// checkFamilies wants an address of each family, as the kubelet does of a node
+// whose pods have both.
+func checkFamilies(r *reader, n Network, h hostText) {
+	path, has, wants := child(h.path, "address"), len(h.addresses), len(n.Pods)
+	switch {
+	case has > wants && wants == 1:
+		r.fault(path, "remove one, or give pods and services a CIDR of each family", "%d addresses where the network has one IP family (%s)", has, n.Pods[0])
+		return
+	case has > wants:
+		r.fault(path, "write one of each, in the order of network.pods", "%d addresses where the network has two IP families", has)
+		return
+	case has < wants:
+		r.fault(path, fmt.Sprintf("write both: [%s, an %s address]", h.Address, family(n.Pods[1].Addr())),
+			"one address where the network has two IP families (%s, %s)", n.Pods[0], n.Pods[1])
+		return
+	}
+	for i, a := range h.addresses {
+		if a.Is4() == n.Pods[i].Addr().Is4() {
+			continue
+		}
+		hint := ""
+		if has > 1 {
+			hint = "write one of each family, in the order of network.pods"
+		}
+		r.fault(a.path, hint, "%s is not of the cluster's %s IP family (%s)", a.Addr, []string{"primary", "second"}[i], n.Pods[i])
+	}
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // checkRoom holds the limits of kube-apiserver (a service CIDR of at most 2^20
@@ -200,14 +233,16 @@ func checkOverlap(r *reader, f file) {
 		}
 	}
 	for _, h := range f.hosts {
-		for _, p := range n.Pods {
-			if p.Contains(h.Address) {
-				r.fault(child(h.path, "address"), "", "%s lies in the pods' %s", h.Address, p)
+		for _, a := range h.addresses {
+			for _, p := range n.Pods {
+				if p.Contains(a.Addr) {
+					r.fault(a.path, "", "%s lies in the pods' %s", a.Addr, p)
+				}
 			}
-		}
-		for _, s := range n.Services {
-			if s.Contains(h.Address) {
-				r.fault(child(h.path, "address"), "", "%s lies in the services' %s", h.Address, s)
+			for _, s := range n.Services {
+				if s.Contains(a.Addr) {
+					r.fault(a.path, "", "%s lies in the services' %s", a.Addr, s)
+				}
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"github.com/muster-project/muster/internal/nearest"
@@ -103,6 +104,21 @@ func (r *reader) prefix(v value, to []netip.Prefix) []netip.Prefix {
 		return append(to, p)
 	}
 	return to
+}
+
+// hostAddresses reads one address or a list of them; none when one is at fault.
+func (r *reader) hostAddresses(v value) []addressText {
+	var all []addressText
+	add := func(v value) { all = append(all, addressText{r.hostAddress(v), v.path}) }
+	if follow(v.node).Kind != yaml.SequenceNode {
+		add(v)
+	} else if r.list(v, add); len(all) == 0 {
+		r.fault(v.path, "write the address the cluster's hosts use among themselves", "no address")
+	}
+	if slices.ContainsFunc(all, func(a addressText) bool { return !a.IsValid() }) {
+		return nil
+	}
+	return all
 }
 
 // hostAddress reads an address that other machines can reach.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -85,8 +86,15 @@ type file struct {
 // hostText is a host with its place in the file.
 type hostText struct {
 	Host
+	path      string
+	ssh       sshText
+	addresses []addressText // as they are written; a valid file has one or two
+}
+
+// addressText is an address of a host with its place in the file.
+type addressText struct {
+	netip.Addr
 	path string
-	ssh  sshText
 }
 
 func (r *reader) file(root *yaml.Node) file {
@@ -140,12 +148,18 @@ func (r *reader) host(v value) hostText {
 	h := hostText{path: v.path}
 	r.mapping(v, map[string]func(value){
 		"name":    func(v value) { h.Name = r.dnsName(v) },
-		"address": func(v value) { h.Address = r.hostAddress(v) },
+		"address": func(v value) { h.addresses = r.hostAddresses(v) },
 		"roles":   func(v value) { r.list(v, func(v value) { h.Roles = r.role(v, h.Roles) }) },
 		"zone":    func(v value) { h.Zone = r.labelValue(v) },
 		"labels":  func(v value) { h.Labels = r.labels(v) },
 		"taints":  func(v value) { r.list(v, func(v value) { h.Taints = r.taint(v, h.Taints) }) },
 		"ssh":     func(v value) { h.ssh = r.ssh(v, oneHost) },
 	})
+	if len(h.addresses) > 0 {
+		h.Address = h.addresses[0].Addr
+	}
+	if len(h.addresses) > 1 {
+		h.Second = h.addresses[1].Addr
+	}
 	return h
 }

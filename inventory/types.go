@@ -58,6 +58,7 @@ type Taint struct {
 type Host struct {
 	Name    string     // RFC 1123 name; also the node's name
 	Address netip.Addr // where the cluster's other hosts reach it
+	Second  netip.Addr // of the other family in a dual-stack cluster; otherwise invalid
 	Roles   []Role     // sorted, at least one
 	Zone    string     // failure domain; empty when the file names none
 	Labels  map[string]string
@@ -100,6 +101,15 @@ func (i Inventory) Host(name string) (Host, bool) {
 		}
 	}
 	return Host{}, false
+}
+
+// Addresses gives the host's address of each of the cluster's families, the
+// primary family's first.
+func (h Host) Addresses() []netip.Addr {
+	if !h.Second.IsValid() {
+		return []netip.Addr{h.Address}
+	}
+	return []netip.Addr{h.Address, h.Second}
 }
 
 // Has reports whether the host has the role.

@@ -34,12 +34,27 @@ type normalAPI struct {
 
 type normalHost struct {
 	Name    string            `yaml:"name"`
-	Address string            `yaml:"address"`
+	Address normalAddress     `yaml:"address"`
 	Roles   []Role            `yaml:"roles,flow"`
 	Zone    string            `yaml:"zone,omitempty"`
 	Labels  map[string]string `yaml:"labels,omitempty"`
 	Taints  []normalTaint     `yaml:"taints,omitempty"`
 	SSH     normalSSH         `yaml:"ssh"`
+}
+
+// normalAddress is one address, or a list of two.
+type normalAddress []netip.Addr
+
+// MarshalYAML gives the form that is shortest to read.
+func (a normalAddress) MarshalYAML() (any, error) {
+	if len(a) == 1 {
+		return a[0].String(), nil
+	}
+	list := yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, one := range a {
+		list.Content = append(list.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: one.String()})
+	}
+	return &list, nil
 }
 
 type normalTaint struct {
@@ -68,7 +83,7 @@ func (i Inventory) YAML() []byte {
 		Network: normalNetwork{texts(i.Network.Pods), texts(i.Network.Services), i.Network.Domain, i.Network.CNI},
 	}
 	for _, h := range i.Hosts {
-		n := normalHost{Name: h.Name, Address: h.Address.String(), Roles: h.Roles, Zone: h.Zone, Labels: h.Labels, SSH: *normal(&h.SSH)}
+		n := normalHost{Name: h.Name, Address: h.Addresses(), Roles: h.Roles, Zone: h.Zone, Labels: h.Labels, SSH: *normal(&h.SSH)}
 		for _, t := range h.Taints {
 			n.Taints = append(n.Taints, normalTaint(t))
 		}

@@ -49,7 +49,7 @@ func TestImage(t *testing.T) {
 
 func TestServiceIP(t *testing.T) {
 	dual := phasestest.Cluster(t, "network: {pods: [10.244.0.0/16, \"2001:db8:1::/48\"], services: [10.96.0.0/24, \"2001:db8:2::/120\"]}",
-		"hosts: [{name: cp-1, address: 192.0.2.1, roles: [control-plane, etcd]}]")
+		"hosts: [{name: cp-1, address: [192.0.2.1, \"2001:db8::1\"], roles: [control-plane, etcd]}]")
 	for n, want := range map[int]string{1: "[10.96.0.1 2001:db8:2::1]", 10: "[10.96.0.10 2001:db8:2::a]", 255: "[10.96.0.255 2001:db8:2::ff]"} {
 		if got, err := dual.ServiceIP(n); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("number %d: %v, %v; want %s", n, got, err, want)

@@ -7,37 +7,38 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // FlanneldUnit is flanneld.service.
 type FlanneldUnit struct {
 	Node string
-	// Address is the host's, on the link that carries the pod network.
-	Address netip.Addr
-	// AddressIPv6 is the second family's, if there is one.
-	AddressIPv6 netip.Addr
+	// Addresses are the host's, at most one per family, all on the link that
+	// carries the pod network.
+	Addresses []netip.Addr
 }
 
 // Render gives the unit file.
 func (u FlanneldUnit) Render() ([]byte, error) {
 	n := need{what: FlanneldService}
-	if err := n.str("Node", u.Node).addr("Address", u.Address).err(); err != nil {
+	if err := n.str("Node", u.Node).some("Addresses", len(u.Addresses)).err(); err != nil {
 		return nil, err
 	}
+	// Of two families flannel finds its link by the IPv4 address alone, and then
+	// wants the other one there too (pkg/ipmatch/match.go, LookupExtIface).
+	byFamily := slices.SortedFunc(slices.Values(u.Addresses), netip.Addr.Compare)
 	args := []string{
-		"--iface=" + u.Address.String(),
+		"--iface=" + byFamily[0].String(),
 		"--ip-masq",
 		"--kube-subnet-mgr",
 		"--kubeconfig-file=" + FlannelConf,
 		"--net-config-path=" + FlannelNetConfPath,
 		"--subnet-file=" + FlannelSubnetEnv,
 	}
-	for _, a := range []netip.Addr{u.Address, u.AddressIPv6} {
-		switch {
-		case !a.IsValid():
-		case a.Is4():
+	for _, a := range byFamily {
+		if a.Is4() {
 			args = append(args, "--public-ip="+a.String())
-		default:
+		} else {
 			args = append(args, "--public-ipv6="+a.String())
 		}
 	}
@@ -160,20 +161,21 @@ func (c CNIConflist) Render() ([]byte, error) {
 
 // ProxierUnit is muster-proxier.service.
 type ProxierUnit struct {
-	// NodeIP is the host's address, known before there is a Node object.
-	NodeIP netip.Addr
+	// NodeIPs are the host's addresses, one per family, known before there is a
+	// Node object.
+	NodeIPs []netip.Addr
 }
 
 // Render gives the unit file.
 func (u ProxierUnit) Render() ([]byte, error) {
 	n := need{what: ProxierService}
-	if err := n.addr("NodeIP", u.NodeIP).err(); err != nil {
+	if err := n.some("NodeIPs", len(u.NodeIPs)).err(); err != nil {
 		return nil, err
 	}
 	return render("muster-proxier.service.tmpl", struct {
 		BinDir string
 		Args   []string
-	}{BinDir, []string{"--config=" + ProxierConfigPath, "--node-ip=" + u.NodeIP.String()}})
+	}{BinDir, []string{"--config=" + ProxierConfigPath, "--node-ip=" + joinStringers(u.NodeIPs)}})
 }
 
 // ProxierConfig is the proxier's KubeProxyConfiguration.

@@ -45,7 +45,7 @@ func newLabCommand(s streams) *cobra.Command {
 func newLabUp(s streams, name *string) *cobra.Command {
 	var controlPlanes, workers, spares int
 	var memory string
-	var bare bool
+	var bare, dualStack bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Make and start the lab's machines, or those that are missing",
@@ -58,7 +58,7 @@ func newLabUp(s streams, name *string) *cobra.Command {
 			if min(controlPlanes, workers, spares) < 0 || controlPlanes+workers+spares == 0 {
 				return fmt.Errorf("%d control planes, %d workers, %d spares: a lab has at least one machine", controlPlanes, workers, spares)
 			}
-			spec := lab.Spec{Name: *name, Machines: lab.Standard(controlPlanes, workers, spares, mib), Bare: bare}
+			spec := lab.Spec{Name: *name, Machines: lab.Standard(controlPlanes, workers, spares, mib), Bare: bare, DualStack: dualStack}
 			l, err := lab.Up(cmd.Context(), spec, func(e lab.Event) {
 				fmt.Fprintln(s.err, e) //nolint:errcheck // progress nobody reads is no fault
 			})
@@ -77,6 +77,7 @@ func newLabUp(s streams, name *string) *cobra.Command {
 	f.IntVar(&workers, "workers", 2, "`number` of workers")
 	f.IntVar(&spares, "spares", 0, "`number` of further workers that are left out of the inventory")
 	f.StringVar(&memory, "memory", "2G", "memory of each machine, as in 1536M or 2G; only what is used is taken")
+	f.BoolVar(&dualStack, "dual-stack", false, "an inventory with IPv4 and IPv6 (machines have both anyway)")
 	f.BoolVar(&bare, "bare", false, "machines alone, no inventory")
 	return cmd
 }

@@ -92,7 +92,9 @@ func (l *Lab) launch(m machineRecord) launch {
 	return launch{
 		Name: m.Name, Dir: l.dir.machine(m.Name), Kernel: l.dir.path(kernelFile), Base: l.dir.path(baseFile), Console: l.dir.machine(m.Name, consoleFile),
 		MemoryMiB: m.MemoryMiB, Tap: tapOf(m.Address), MAC: macOf(m.Address), Gateway: gateway,
-		Address: netip.PrefixFrom(m.Address, netip.MustParsePrefix(networkPrefix).Bits()),
+		Address:  netip.PrefixFrom(m.Address, netip.MustParsePrefix(networkPrefix).Bits()),
+		Address6: netip.PrefixFrom(address6Of(m.Address), netip.MustParsePrefix(networkPrefix6).Bits()),
+		Gateway6: address6Of(gateway),
 	}
 }
 

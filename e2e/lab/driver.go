@@ -35,6 +35,8 @@ type launch struct {
 	MAC       string
 	Address   netip.Prefix
 	Gateway   netip.Addr
+	Address6  netip.Prefix
+	Gateway6  netip.Addr
 }
 
 // Names in a machine's directory.

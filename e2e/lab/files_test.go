@@ -48,6 +48,29 @@ func TestInventoryIsWhatTheInstallerReads(t *testing.T) {
 	}
 }
 
+func TestDualStackInventoryIsWhatTheInstallerReads(t *testing.T) {
+	r := threeMachines(t)
+	r.DualStack = true
+	data, err := renderInventory(r, "/state/demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "inventory-dual.yaml.golden", data)
+	// The spare joins by taking its comment mark away.
+	parsed, err := inventory.Parse(bytes.NewReader(bytes.ReplaceAll(data, []byte("\n#  - "), []byte("\n  - "))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(parsed.Hosts) != 3 {
+		t.Fatalf("read back: %+v", parsed)
+	}
+	for i, h := range parsed.Hosts {
+		if m := r.Machines[i]; h.Address != m.Address || h.Second != address6Of(m.Address) {
+			t.Errorf("read back %v for %s", h.Addresses(), m.Name)
+		}
+	}
+}
+
 func TestKnownHostsAdmitsOnlyTheMachine(t *testing.T) {
 	r := threeMachines(t)
 	data, err := knownHosts(r.Machines)

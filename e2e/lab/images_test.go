@@ -76,6 +76,7 @@ func TestUMLCommandLine(t *testing.T) {
 		Name: "w-1", Dir: "/state, with comma/machines/w-1", Base: "/state, with comma/base.img", MemoryMiB: 512,
 		Tap: "tap21", MAC: "52:54:0a:4d:00:15",
 		Address: netip.MustParsePrefix("10.77.0.21/24"), Gateway: netip.MustParseAddr("10.77.0.1"),
+		Address6: netip.MustParsePrefix("fd77::21/64"), Gateway6: netip.MustParseAddr("fd77::1"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -144,15 +144,31 @@ func (n network) ensureBridge() (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	bits := strconv.Itoa(netip.MustParsePrefix(networkPrefix).Bits())
-	addr, err := netlink.ParseAddr(gatewayAddress + "/" + bits)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.handle.AddrReplace(br, addr); err != nil {
+	if err := n.addGateway(br); err != nil {
 		return nil, err
 	}
 	return br, n.handle.LinkSetUp(br)
+}
+
+// addGateway gives the bridge this computer's addresses in the lab.
+func (n network) addGateway(br netlink.Link) error {
+	gateway := netip.MustParseAddr(gatewayAddress)
+	err := n.handle.AddrReplace(br, &netlink.Addr{IPNet: netOf(gateway, networkPrefix)})
+	if err != nil {
+		return err
+	}
+	err = n.handle.AddrReplace(br, &netlink.Addr{IPNet: netOf(address6Of(gateway), networkPrefix6), Flags: unix.IFA_F_NODAD})
+	// Where this computer has no IPv6 it reaches the machines by IPv4 only;
+	// their kernels are their own, and a bridge carries any frame.
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
+	}
+	return err
+}
+
+// netOf is an address with the length of its network's prefix.
+func netOf(a netip.Addr, prefix string) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(netip.MustParsePrefix(prefix).Bits(), a.BitLen())}
 }
 
 func (n network) ensureTap(name string, br netlink.Link) error {

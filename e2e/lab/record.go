@@ -16,7 +16,7 @@ const apiServerPort = 6443
 // merge gives the record of a lab that has what it had before and what the
 // spec adds.
 func merge(ctx context.Context, before record, spec Spec) (record, error) {
-	after := record{Name: spec.Name, Kubernetes: spec.Kubernetes, Bare: spec.Bare, Driver: "uml", APIPort: before.APIPort}
+	after := record{Name: spec.Name, Kubernetes: spec.Kubernetes, Bare: spec.Bare, DualStack: spec.DualStack, Driver: "uml", APIPort: before.APIPort}
 	cores, err := newCores(spec.Name)
 	if err != nil {
 		return record{}, err

@@ -15,6 +15,7 @@ import (
 // can have the same one.
 const (
 	networkPrefix     = "10.77.0.0/24"
+	networkPrefix6    = "fd77::/64"
 	gatewayAddress    = "10.77.0.1"
 	firstControlPlane = 11 // last byte of cp-1's address
 	firstWorker       = 21
@@ -40,6 +41,10 @@ type Spec struct {
 	Machines []Machine // empty: the result of Standard(1, 2, 0, 0)
 	Bare     bool      // no inventory is written
 
+	// DualStack writes an inventory with both families. The machines have an
+	// address of each in every lab.
+	DualStack bool
+
 	// Kubernetes is the version that the inventory asks for, without a leading
 	// v; empty: 1.36.3.
 	Kubernetes string
@@ -50,8 +55,8 @@ type Spec struct {
 	Forwarder []string
 }
 
-// Machine is one machine of a Spec. Its address comes from its name: cp-N is
-// 10.77.0.(10+N), w-N is 10.77.0.(20+N).
+// Machine is one machine of a Spec. Its addresses come from its name: cp-N is
+// 10.77.0.(10+N), w-N is 10.77.0.(20+N); fd77::21 belongs to 10.77.0.21.
 type Machine struct {
 	Name      string   // cp-1 to cp-9, w-1 to w-234
 	Roles     []string // as in the inventory; empty: by the name
@@ -160,6 +165,16 @@ func addressOf(name string) (netip.Addr, error) {
 	octets := netip.MustParsePrefix(networkPrefix).Addr().As4()
 	octets[3] = byte(host)
 	return netip.AddrFrom4(octets), nil
+}
+
+// address6Of gives the IPv6 address that goes with an IPv4 address of the lab.
+// Its last group is spelt like the other's last byte, so that people see whose
+// it is.
+func address6Of(a netip.Addr) netip.Addr {
+	octets := netip.MustParsePrefix(networkPrefix6).Addr().As16()
+	n := a.As4()[3]
+	octets[14], octets[15] = n/100, n/10%10<<4|n%10
+	return netip.AddrFrom16(octets)
 }
 
 // macOf derives a locally administered MAC address. UML's own random ones

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,6 +35,17 @@ func TestAddressOf(t *testing.T) {
 	}
 }
 
+func TestAddress6Of(t *testing.T) {
+	for address, want := range map[string]string{
+		gatewayAddress: "fd77::1", "10.77.0.11": "fd77::11", "10.77.0.19": "fd77::19", "10.77.0.100": "fd77::100", "10.77.0.254": "fd77::254",
+	} {
+		got := address6Of(netip.MustParseAddr(address))
+		if got.String() != want || !netip.MustParsePrefix(networkPrefix6).Contains(got) {
+			t.Errorf("%s: got %s, want %s of %s", address, got, want, networkPrefix6)
+		}
+	}
+}
+
 func TestEveryMachineHasItsOwnAddressAndDevices(t *testing.T) {
 	seen := map[string]string{gatewayAddress: "gateway"}
 	for _, m := range Standard(9, 234, 0, 0) {
@@ -41,7 +53,7 @@ func TestEveryMachineHasItsOwnAddressAndDevices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, key := range []string{address.String(), macOf(address), tapOf(address)} {
+		for _, key := range []string{address.String(), address6Of(address).String(), macOf(address), tapOf(address)} {
 			if other, taken := seen[key]; taken {
 				t.Fatalf("%s and %s share %s", m.Name, other, key)
 			}

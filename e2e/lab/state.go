@@ -18,6 +18,7 @@ type record struct {
 	Name       string          `json:"name"`
 	Kubernetes string          `json:"kubernetes"`
 	Bare       bool            `json:"bare,omitempty"`
+	DualStack  bool            `json:"dualStack,omitempty"`
 	Driver     string          `json:"driver"`
 	APIPort    int             `json:"apiPort,omitempty"`
 	Machines   []machineRecord `json:"machines"` // sorted by address

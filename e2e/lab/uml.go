@@ -71,6 +71,8 @@ func umlArguments(m launch) ([]string, error) {
 		"dummy.numdummies=0", "fb_tunnels=none",
 		"muster.address=" + m.Address.String(),
 		"muster.gateway=" + m.Gateway.String(),
+		"muster.address6=" + m.Address6.String(),
+		"muster.gateway6=" + m.Gateway6.String(),
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/muster-project/muster/phases/phasestest"
 	"github.com/muster-project/muster/phases/sample"
 	"github.com/muster-project/muster/plan"
+	"github.com/muster-project/muster/plan/step"
 )
 
 // clusters are inventories of each shape that version 1 installs.
@@ -48,8 +49,8 @@ func clusters() map[string][]string {
 			"network: {pods: [10.244.0.0/16, \"2001:db8:1::/48\"], services: [10.96.0.0/16, \"2001:db8:2::/112\"]}",
 			"api: {endpoint: \"api.example.org:6443\", names: [192.0.2.100, kube.example.org]}",
 			"hosts:",
-			"- {name: cp-1, address: 192.0.2.1, roles: [control-plane, etcd]}",
-			"- {name: w-1, address: 192.0.2.11, roles: [worker]}",
+			"- {name: cp-1, address: [192.0.2.1, \"2001:db8::1\"], roles: [control-plane, etcd]}",
+			"- {name: w-1, address: [192.0.2.11, \"2001:db8::11\"], roles: [worker]}",
 		},
 	}
 }
@@ -104,6 +105,36 @@ func TestPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Equal(t, "sample.golden", text(p))
+}
+
+// Each program of a dual-stack cluster is told both families.
+func TestBothFamiliesAreInTheFiles(t *testing.T) {
+	lines := clusters()["dual-stack"]
+	addresses := regexp.MustCompile(`2001:db8:|\b(192\.0\.2|10\.244\.0|10\.96\.0)\.`)
+	var out strings.Builder
+	for _, task := range whole(t, phasestest.Cluster(t, lines...)).Tasks {
+		for _, s := range task.Steps {
+			for line := range strings.Lines(content(s)) {
+				if addresses.MatchString(line) {
+					fmt.Fprintf(&out, "%s: %s: %s\n", task.ID(), s, strings.Trim(line, " \\\n"))
+				}
+			}
+		}
+	}
+	golden.Equal(t, "dual-stack-addresses.golden", []byte(out.String()))
+}
+
+// content is what a step writes, as far as it is text.
+func content(s step.Step) string {
+	switch s := s.(type) {
+	case step.File:
+		return s.Data
+	case step.Object:
+		return s.YAML
+	case step.Certificate:
+		return fmt.Sprintln(s.Request.IPs)
+	}
+	return ""
 }
 
 // What a person writes first makes no host the first.

@@ -122,7 +122,7 @@ func controlPlane(c phases.Cluster, h inventory.Host) (step.List, error) {
 		return nil, err
 	}
 	names := append(pki.APIServerNames(c.Network.Domain), h.Name)
-	ips = append(ips, h.Address)
+	ips = append(ips, h.Addresses()...)
 	for _, extra := range append([]string{endpoint}, c.API.Names...) {
 		if ip, err := netip.ParseAddr(extra); err == nil {
 			ips = append(ips, ip)

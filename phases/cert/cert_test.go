@@ -49,6 +49,15 @@ func TestAPIServerAnswersToAllItsNames(t *testing.T) {
 	}
 }
 
+func TestAPIServerIsReachedByBothFamilies(t *testing.T) {
+	all := requests(t, `network: {pods: [10.244.0.0/16, "fd00:244::/56"], services: [10.96.0.0/16, "fd00:96::/112"]}`,
+		`hosts: [{name: cp-1, address: [192.0.2.1, "2001:db8::1"], roles: [control-plane, etcd]}]`)
+	want := "[10.96.0.1 127.0.0.1 192.0.2.1 ::1 2001:db8::1 fd00:96::1]"
+	if got := fmt.Sprint(all["cp-1:/etc/kubernetes/pki/apiserver.crt"].Request.IPs); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // Only the hosts that run a program have its key, and only the control-plane
 // host makes authorities.
 func TestKeysAreWhereTheyAreUsed(t *testing.T) {

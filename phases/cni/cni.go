@@ -81,7 +81,7 @@ func service(c phases.Cluster, h inventory.Host) (step.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	unit := templates.FlanneldUnit{Node: h.Name, Address: h.Address}
+	unit := templates.FlanneldUnit{Node: h.Name, Addresses: h.Addresses()}
 	files, err := phases.Files(
 		phases.PathAndTemplate{Path: templates.FlannelNetConfPath, Template: templates.FlannelNetConf{Networks: c.Network.Pods}},
 		phases.PathAndTemplate{Path: phases.Unit(templates.FlanneldService), Template: unit},

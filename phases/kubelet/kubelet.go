@@ -12,7 +12,6 @@ package kubelet
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -93,7 +92,7 @@ func service(c phases.Cluster, h inventory.Host) (step.List, error) {
 			ClusterDNS: dns, Domain: c.Network.Domain, Taints: taints(h), ResolvConf: c.Facts[h.Name].Resolver,
 		}},
 		phases.PathAndTemplate{Path: phases.Unit(templates.KubeletService), Template: templates.KubeletUnit{
-			Node: h.Name, NodeIPs: []netip.Addr{h.Address},
+			Node: h.Name, NodeIPs: h.Addresses(),
 		}},
 	)
 	if err != nil {
@@ -164,9 +163,13 @@ type metadata struct {
 // certificate. Each host's entry has a field manager of its own, so that
 // joining one does not touch the others'.
 func announce(c phases.Cluster, h inventory.Host) (step.Object, error) {
+	var addresses []string
+	for _, a := range h.Addresses() {
+		addresses = append(addresses, a.String())
+	}
 	doc, err := yaml.Marshal(object{
 		APIVersion: "v1", Kind: "ConfigMap", Metadata: metadata{Name: "muster-hosts", Namespace: "kube-system"},
-		Data: map[string]string{h.Name: h.Address.String()},
+		Data: map[string]string{h.Name: strings.Join(addresses, ",")}, // the form that agent/approver.Check reads
 	})
 	return step.Object{
 		As: c.AsAdmin(), Path: "/api/v1/namespaces/kube-system/configmaps", Name: "muster-hosts",

@@ -214,8 +214,13 @@ func otherCluster(s subject) string {
 }
 
 func missingAddress(s subject) string {
-	found := slices.Contains(s.facts.Addresses, s.host.Address.String())
-	return unless(found, fmt.Sprintf("%s is none of %s", s.host.Address, strings.Join(s.facts.Addresses, ", ")))
+	var missing []string
+	for _, a := range s.host.Addresses() {
+		if !slices.Contains(s.facts.Addresses, a.String()) {
+			missing = append(missing, fmt.Sprintf("%s is none of %s", a, strings.Join(s.facts.Addresses, ", ")))
+		}
+	}
+	return strings.Join(missing, "; ")
 }
 
 func missingControllers(s subject) string {

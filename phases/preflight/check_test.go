@@ -122,6 +122,25 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+func TestBothAddressesAreWanted(t *testing.T) {
+	h := host("h", worker)
+	h.Second = netip.MustParseAddr("2001:db8::1")
+	f := fit()
+	f.Addresses = []string{"192.0.2.1", "2001:db8::1"}
+	if found := judge(h, f); found != nil {
+		t.Errorf("a host with both: %q", found)
+	}
+	f.Addresses = []string{"192.0.2.1"}
+	if found := judge(h, f); !slices.Equal(found, []string{"address: 2001:db8::1 is none of 192.0.2.1"}) {
+		t.Errorf("a host without the second: %q", found)
+	}
+	f.Addresses, f.Cluster, f.Mark = []string{"192.0.2.1", "2001:db8::1"}, "demo", Mark(cluster(host("h", worker)), host("h", worker))
+	want := `unchangeable: it has "address: 192.0.2.1", the file "address: 192.0.2.1, 2001:db8::1"`
+	if found := judge(h, f); !slices.Equal(found, []string{want}) {
+		t.Errorf("a second family for a running cluster: %q", found)
+	}
+}
+
 // A new check comes with a host that fails it.
 func TestEachCheckIsTried(t *testing.T) {
 	failed := map[string]bool{"clock": true} // has a test of its own: it takes several hosts

@@ -4,7 +4,6 @@ package preflight
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/muster-project/muster/facts"
@@ -20,11 +19,11 @@ func Mark(inv inventory.Inventory, h inventory.Host) string {
 	for _, line := range [][2]string{
 		{facts.MarkCluster, inv.Cluster},
 		{"host", h.Name},
-		{"address", h.Address.String()},
+		{"address", list(h.Addresses())},
 		{"control plane", names(inv.WithRole(inventory.ControlPlane))},
 		{"etcd", names(inv.WithRole(inventory.Etcd))},
-		{"pods", prefixes(inv.Network.Pods)},
-		{"services", prefixes(inv.Network.Services)},
+		{"pods", list(inv.Network.Pods)},
+		{"services", list(inv.Network.Services)},
 		{"domain", inv.Network.Domain},
 		{"cni", inv.Network.CNI},
 	} {
@@ -41,10 +40,10 @@ func names(hosts []inventory.Host) string {
 	return strings.Join(all, ", ")
 }
 
-func prefixes(list []netip.Prefix) string {
+func list[T fmt.Stringer](values []T) string {
 	var all []string
-	for _, p := range list {
-		all = append(all, p.String())
+	for _, v := range values {
+		all = append(all, v.String())
 	}
 	return strings.Join(all, ", ")
 }

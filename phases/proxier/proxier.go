@@ -61,7 +61,7 @@ func service(c phases.Cluster, h inventory.Host) (step.List, error) {
 	}
 	files, err := phases.Files(
 		phases.PathAndTemplate{Path: templates.ProxierConfigPath, Template: templates.ProxierConfig{Node: h.Name, PodCIDRs: c.Network.Pods}},
-		phases.PathAndTemplate{Path: phases.Unit(templates.ProxierService), Template: templates.ProxierUnit{NodeIP: h.Address}},
+		phases.PathAndTemplate{Path: phases.Unit(templates.ProxierService), Template: templates.ProxierUnit{NodeIPs: h.Addresses()}},
 	)
 	if err != nil {
 		return nil, err
