@@ -18,9 +18,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"github.com/muster-project/muster/proxier/kernel"
@@ -77,7 +74,7 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 	if err := adjustOOM(cfg.oomScoreAdj); err != nil {
 		log.Warn("the kernel may end this program first when memory is short", "error", err)
 	}
-	client, err := connect(cfg.client)
+	server, err := connect(cfg.client, cfg.Node)
 	if err != nil {
 		return err
 	}
@@ -93,8 +90,8 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 		_, err := o.parse(data)
 		return err
 	}}
-	s := service{config: cfg, client: client, kernel: k, host: realKernel(o.stateDir), log: log, notify: systemd{},
-		reload: watch.run}
+	s := service{config: cfg, api: server, kernel: k, host: realKernel(o.stateDir), log: log, notify: systemd{},
+		reload: watch.run, handover: fromKubeProxy(how, cfg.exclude, log)}
 	return errors.Join(s.run(ctx), k.Close())
 }
 
@@ -169,32 +166,6 @@ func cpus() int {
 		return runtime.NumCPU()
 	}
 	return len(found)
-}
-
-// connect uses protobuf unless the file says otherwise: lists of Services and
-// slices are a third of their JSON, and cheaper still to read.
-func connect(c kubeClient) (kubernetes.Interface, error) {
-	var rc *rest.Config
-	var err error
-	if c.kubeconfig == "" {
-		rc, err = rest.InClusterConfig()
-	} else {
-		rc, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("how to reach the API server: %w", err)
-	}
-	rc.ContentType, rc.AcceptContentTypes = c.contentType, c.accept
-	if c.accept == "" && c.contentType == protobuf {
-		rc.AcceptContentTypes = protobuf + ",application/json"
-	}
-	rc.QPS, rc.Burst = c.qps, c.burst
-	rc.UserAgent = "muster-proxier/" + version()
-	client, err := kubernetes.NewForConfig(rc)
-	if err != nil {
-		return nil, fmt.Errorf("how to reach the API server: %w", err)
-	}
-	return client, nil
 }
 
 func version() string {

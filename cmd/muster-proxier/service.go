@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/muster-project/muster/proxier"
 	"github.com/muster-project/muster/proxier/healthcheck"
@@ -24,12 +23,16 @@ import (
 // service is the running program with everything it talks to.
 type service struct {
 	config config
-	client kubernetes.Interface
+	api    *api
 	kernel proxier.Kernel
 	host   hostKernel
 	log    *slog.Logger
 	notify notifier
 	reload func(context.Context) error // returns when the program has to start anew; nil is never
+
+	// handover clears what another service proxy left, and calls cleared each
+	// time that it removed something; nil does nothing.
+	handover func(ctx context.Context, cleared func()) error
 }
 
 // hostKernel is the kernel beside what the proxier's loop does in it.
@@ -76,11 +79,8 @@ func (s *service) run(ctx context.Context) error {
 		return errors.Join(err, ports.health.Close(), ports.metrics.Close())
 	}
 	work, ctx := errgroup.WithContext(ctx)
-	p, err := s.assemble(ctx)
-	if err != nil {
-		return errors.Join(err, ports.health.Close(), ports.metrics.Close())
-	}
-	f := &follower{client: s.client, inbox: p.inbox, node: s.config.Node, nodeAddrs: s.config.nodeAddrs, onNode: p.health.node}
+	p := s.assemble()
+	f := &follower{api: s.api, inbox: p.inbox, node: s.config.Node, nodeAddrs: s.config.nodeAddrs, onNode: p.health.node}
 	if len(s.config.nodeAddrs) > 0 {
 		p.inbox.Node(proxier.Node{Addrs: s.config.nodeAddrs}) // the Node object may come later
 	}
@@ -91,13 +91,15 @@ func (s *service) run(ctx context.Context) error {
 	without := func(f func(context.Context)) func() error { return func() error { f(ctx); return nil } }
 	work.Go(func() error { return s.serve(ctx, "health", ports.health, p.health.handler(p.metrics)) })
 	work.Go(func() error { return s.serve(ctx, "metrics", ports.metrics, s.pages(p)) })
-	work.Go(func() error { return f.run(ctx) })
+	work.Go(without(f.run))
+	work.Go(without(func(ctx context.Context) { p.reporter.run(ctx, s.api.events) }))
 	work.Go(func() error {
 		return s.host.watch(ctx, kernel.Events{Drift: p.inbox.Drift, Addresses: p.inbox.LocalAddresses})
 	})
 	work.Go(without(p.proxier.Run))
 	work.Go(without(p.checks.Run))
 	work.Go(without(p.surveyor.run))
+	work.Go(func() error { return s.takeOver(ctx, p.serving, p.inbox) })
 	if s.reload != nil {
 		work.Go(func() error { return s.reload(ctx) })
 	}
@@ -115,24 +117,20 @@ func (s *service) prepare(ctx context.Context) error {
 }
 
 // assemble connects the parts.
-func (s *service) assemble(ctx context.Context) (*parts, error) {
-	reporter, err := newReporter(ctx, s.client, s.config.Node)
-	if err != nil {
-		return nil, err
-	}
+func (s *service) assemble() *parts {
 	p := &parts{
 		health: newHealth(time.Now, 2*s.config.syncPeriod), metrics: newMetrics(), inbox: proxier.NewInbox(),
-		reporter: reporter, serving: make(chan struct{}),
+		reporter: newReporter(s.config.Node, s.log), serving: make(chan struct{}),
 	}
 	p.checks = &healthcheck.Servers{Healthy: p.health.works, Fault: func(f healthcheck.Fault) {
 		s.log.Warn("health checks of a load balancer get no answer; it is tried again", "port", f.Port, "service", f.Check.Service.String(), "error", f.Err)
-		reporter.deafPort(f)
+		p.reporter.deafPort(f)
 	}}
 	p.proxier = s.loop(p)
-	p.surveyor = &surveyor{look: p.proxier.Look, reporter: reporter, log: s.log}
+	p.surveyor = &surveyor{look: p.proxier.Look, reporter: p.reporter, log: s.log}
 	p.metrics.follow(p.inbox.Pending, p.surveyor.survey)
 	p.metrics.registry.MustRegister(newCounters(s.host.stats, p.proxier.Look, s.log))
-	return p, nil
+	return p
 }
 
 // loop is the proxier with all that it tells.

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -14,10 +15,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
+	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/muster-project/muster/proxier"
 	"github.com/muster-project/muster/proxier/kernel"
@@ -31,13 +33,49 @@ func (n *notes) ready()                   { n.readies.Add(1) }
 func (n *notes) alive()                   { n.beats.Add(1) }
 func (n *notes) heartbeat() time.Duration { return 10 * time.Millisecond }
 
+// source is one kind of objects in an API server.
+type source struct{ *fcache.FakeControllerSource }
+
+// IsWatchListSemanticsUnSupported tells the reflector to list and then watch.
+func (source) IsWatchListSemanticsUnSupported() bool { return true }
+
+// cluster is an API server in memory.
+type cluster struct{ services, slices, nodes, cidrs source }
+
+func newCluster(objects ...runtime.Object) cluster {
+	kind := func() source { return source{fcache.NewFakeControllerSource()} }
+	c := cluster{kind(), kind(), kind(), kind()}
+	for _, o := range objects {
+		c.of(o).Add(o)
+	}
+	return c
+}
+
+func (c cluster) of(o runtime.Object) source {
+	switch o.(type) {
+	case *corev1.Service:
+		return c.services
+	case *discoveryv1.EndpointSlice:
+		return c.slices
+	case *corev1.Node:
+		return c.nodes
+	case *networkingv1.ServiceCIDR:
+		return c.cidrs
+	}
+	panic(fmt.Sprintf("no such kind: %T", o))
+}
+
+func (c cluster) api() *api {
+	return &api{services: c.services, slices: c.slices, nodes: c.nodes, cidrs: c.cidrs, events: &written{got: make(chan *eventsv1.Event, 99)}}
+}
+
 // running starts the service on a cluster with the given objects.
-func running(t *testing.T, objects ...runtime.Object) (*fake.Clientset, *proxiertest.Kernel, *notes) {
+func running(t *testing.T, objects ...runtime.Object) (cluster, *proxiertest.Kernel, *notes) {
 	t.Helper()
-	client, k, n := fake.NewSimpleClientset(objects...), &proxiertest.Kernel{}, &notes{}
+	c, k, n := newCluster(objects...), &proxiertest.Kernel{}, &notes{}
 	s := service{
 		config: config{Config: proxier.Config{Node: "w-1"}, healthz: "127.0.0.1:0", metrics: "127.0.0.1:0", syncPeriod: time.Minute},
-		client: client, kernel: k, notify: n, log: slog.New(slog.DiscardHandler),
+		api:    c.api(), kernel: k, notify: n, log: slog.New(slog.DiscardHandler),
 		host: hostKernel{
 			watch: func(ctx context.Context, e kernel.Events) error {
 				e.Addresses([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
@@ -57,7 +95,7 @@ func running(t *testing.T, objects ...runtime.Object) (*fake.Clientset, *proxier
 			t.Error(err)
 		}
 	})
-	return client, k, n
+	return c, k, n
 }
 
 func objects() []runtime.Object {
@@ -100,24 +138,20 @@ func holds(t *testing.T, k *proxiertest.Kernel, want string) {
 }
 
 func TestServicesReachTheKernel(t *testing.T) {
-	client, k, n := running(t, objects()...)
+	c, k, n := running(t, objects()...)
 	holds(t, k, served)
 
-	slices := client.DiscoveryV1().EndpointSlices("default")
-	slice, err := slices.Get(t.Context(), "web-1", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+	var slice *discoveryv1.EndpointSlice
+	for _, o := range objects() {
+		if s, ok := o.(*discoveryv1.EndpointSlice); ok {
+			slice = s
+		}
 	}
 	slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.244.0.3"}})
-	slice.ResourceVersion = "2"
-	if _, err := slices.Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.slices.Modify(slice)
 	holds(t, k, strings.ReplaceAll(served, "=1", "=1 10.244.0.3:8080=1"))
 
-	if err := client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.services.Delete(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}})
 	holds(t, k, "")
 	for before := n.beats.Load(); n.beats.Load() == before; {
 		time.Sleep(time.Millisecond)
@@ -126,7 +160,7 @@ func TestServicesReachTheKernel(t *testing.T) {
 
 func TestNothingWithoutTheNodesAddress(t *testing.T) {
 	all := objects()
-	client, k, n := running(t, all[1:]...)
+	c, k, n := running(t, all[1:]...)
 	for n.beats.Load() < 5 {
 		time.Sleep(time.Millisecond)
 	}
@@ -134,9 +168,7 @@ func TestNothingWithoutTheNodesAddress(t *testing.T) {
 	if n.readies.Load() != 0 {
 		t.Error("ready was told before anything was served")
 	}
-	if _, err := client.CoreV1().Nodes().Create(t.Context(), all[0].(*corev1.Node), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.nodes.Add(all[0])
 	holds(t, k, served)
 	for before := n.beats.Load(); n.beats.Load() < before+2; {
 		time.Sleep(time.Millisecond) // the report of the pass comes after its changes
