@@ -24,9 +24,10 @@ type Kernel interface {
 	// and our own elements and routes. It needs a prepared kernel.
 	Read(context.Context) (State, error)
 
-	// Apply makes the changes in their order. After an error some are made
-	// and some are not, and only Read knows which; the error is or joins
-	// ChangeErrors where single changes were refused.
+	// Apply makes the changes in their order. A change that is refused keeps
+	// back what of After is about its frontend ([Refused.Spare]), and nothing
+	// else. If that is all that went wrong, the error is a [Refused]. After
+	// another error only Read knows what was made.
 	Apply(context.Context, Plan) error
 
 	// Connections counts the connections of every real server that has some.
@@ -35,17 +36,6 @@ type Kernel interface {
 	// Probe looks at a few virtual servers and counts all of them, fast.
 	Probe(context.Context, []Frontend) (Probe, error)
 }
-
-// ChangeError is a change the kernel refused, mostly because somebody else
-// was there before: an object exists already (EEXIST) or is gone (ENOENT,
-// ESRCH).
-type ChangeError struct {
-	Change ServerChange
-	Err    error
-}
-
-func (e *ChangeError) Error() string { return fmt.Sprintf("%s: %v", e.Change, e.Err) }
-func (e *ChangeError) Unwrap() error { return e.Err }
 
 // Report tells what one pass did.
 type Report struct {
@@ -97,6 +87,7 @@ type Proxier struct {
 	spread uint32
 	resync string // why the next pass must be a full one; "" is not
 	retry  time.Duration
+	again  time.Time // when a full pass is due after an error; zero is never
 	passed time.Time // begin of the last pass
 
 	once  sync.Once
@@ -142,6 +133,9 @@ func (p *Proxier) Run(ctx context.Context) {
 				continue
 			}
 		case <-timers.retry.C:
+			if !p.again.IsZero() && !time.Now().Before(p.again) && p.resync == "" {
+				p.resync = "changes were refused"
+			}
 		case <-timers.verify.C:
 			p.resync = "periodic verification"
 			p.prober.trust()
@@ -156,7 +150,7 @@ func (p *Proxier) Run(ctx context.Context) {
 		case <-timers.drain.C:
 			timers.drain.Reset(p.Timing.DrainTick)
 			if !p.reap(ctx) {
-				timers.retry.Reset(p.backoff())
+				timers.retry.Reset(p.tryAgain(time.Now()))
 			}
 			continue
 		case <-timers.alive:
@@ -166,8 +160,8 @@ func (p *Proxier) Run(ctx context.Context) {
 			look()
 			continue
 		}
-		if !p.pass(ctx) {
-			timers.retry.Reset(p.backoff())
+		if now := time.Now(); !p.pass(ctx) || p.again.After(now) {
+			timers.retry.Reset(p.tryAgain(now))
 		}
 	}
 }
@@ -227,14 +221,36 @@ func (p *Proxier) pass(ctx context.Context) bool {
 	if checks, changed := p.Model.HealthChecks(); changed && p.Health != nil {
 		p.Health(checks)
 	}
-	if r.Err == nil {
-		p.resync, p.retry = "", 0
-		p.prober.settle(r.Changes, time.Now())
-	} else if ctx.Err() == nil {
-		p.resync = "error in the pass before"
-	}
+	p.settle(ctx, r)
 	p.report(r, b.since, begin)
 	return r.Err == nil
+}
+
+// settle says how it goes on after a pass. Where single changes were refused,
+// what the kernel holds is still known, and other Services go on as if nothing
+// had been: one that cannot be served must not cost a comparison of everything
+// with each event.
+func (p *Proxier) settle(ctx context.Context, r Report) {
+	_, known := onlyRefused(r.Err)
+	switch {
+	case ctx.Err() != nil && r.Err != nil:
+	case r.Err == nil && (r.Full || p.again.IsZero()):
+		p.resync, p.retry, p.again = "", 0, time.Time{}
+		p.prober.settle(r.Changes, time.Now())
+	case known:
+		p.resync = ""
+	case r.Err != nil:
+		p.resync = "error in the pass before"
+	}
+}
+
+// tryAgain sets when the full pass after an error is due, and returns how long
+// that is.
+func (p *Proxier) tryAgain(now time.Time) time.Duration {
+	if !p.again.After(now) {
+		p.again = now.Add(p.backoff())
+	}
+	return p.again.Sub(now)
 }
 
 // full reads the kernel and compares all of it. What somebody removed comes
@@ -260,15 +276,18 @@ func (p *Proxier) full(ctx context.Context) (int, error) {
 
 func (p *Proxier) apply(ctx context.Context, touched Touched) (int, error) {
 	plan := Diff(p.have, p.Model.Want(), touched, p.spread)
-	if err := p.Kernel.Apply(ctx, plan); err != nil {
+	err := p.Kernel.Apply(ctx, plan)
+	refused, known := onlyRefused(err)
+	if err != nil && !known {
 		return plan.Len(), err
 	}
-	if err := p.have.Apply(plan); err != nil {
+	done := plan.without(refused)
+	if err := p.have.Apply(done); err != nil {
 		return plan.Len(), fmt.Errorf("remember what was applied: %w", err)
 	}
-	p.prober.follow(plan)
+	p.prober.follow(done)
 	p.drains.follow(p.have, p.Model.Want(), touched.Frontends, time.Now())
-	return plan.Len(), nil
+	return plan.Len(), err
 }
 
 // reap removes real servers that are done draining. It reports false when

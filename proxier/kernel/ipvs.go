@@ -63,10 +63,6 @@ const (
 	wholeAddress6 = 128        // the same; IPv6 has a prefix length here
 )
 
-// refusalLimit bounds the refused changes named in one error; a kernel that
-// somebody flushed refuses everything.
-const refusalLimit = 100
-
 // ipvs is the IPVS of one network namespace.
 type ipvs struct{ *genl }
 
@@ -81,10 +77,9 @@ func dialIPVS() (*ipvs, error) {
 	return &ipvs{g}, nil
 }
 
-// apply makes the changes in order. A refused change does not stop those
-// after it.
-func (v *ipvs) apply(changes []proxier.ServerChange) error {
-	var refused []error
+// try makes the changes in order. A refused change does not stop those after
+// it; an error does.
+func (v *ipvs) try(changes []proxier.ServerChange) (refused proxier.Refused, err error) {
 	for len(changes) > 0 {
 		b := v.batch()
 		n := 0
@@ -93,17 +88,17 @@ func (v *ipvs) apply(changes []proxier.ServerChange) error {
 			n++
 		}
 		err := v.exchange(b, func(i uint32, errno unix.Errno) error {
-			if int(i) < n && len(refused) < refusalLimit {
+			if int(i) < n {
 				refused = append(refused, &proxier.ChangeError{Change: changes[i], Err: errno})
 			}
 			return nil
 		}, func([]byte) error { return nil })
 		if err != nil {
-			return fmt.Errorf("change IPVS: %w", err)
+			return refused, fmt.Errorf("change IPVS: %w", err)
 		}
 		changes = changes[n:]
 	}
-	return errors.Join(refused...)
+	return refused, nil
 }
 
 // options reads the settings of every virtual server. /proc has the rest, but

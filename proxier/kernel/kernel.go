@@ -97,21 +97,21 @@ func (k *Kernel) Apply(ctx context.Context, p proxier.Plan) error {
 	if err := applySets(p.Before); err != nil {
 		return err
 	}
-	if err := k.forward(p.Routes); err != nil {
-		return err
-	}
+	// A route may be impossible, for want of its source address, and the
+	// Services of the other address family are not to blame.
+	faults := []error{k.forward(p.Routes)}
 	for _, c := range p.Routes {
-		if err := applyRoute(c); err != nil {
-			return err
-		}
+		faults = append(faults, applyRoute(c))
 	}
-	if err := k.ipvs.apply(p.Servers); err != nil {
-		return err
+	refused, err := k.ipvs.try(p.Servers)
+	if err != nil {
+		return errors.Join(append(faults, refused.Err(), err)...)
 	}
-	if err := applySets(p.After); err != nil {
-		return err
+	faults = append(faults, applySets(refused.Spare(p.After)), forget(p.Forget))
+	if err := errors.Join(faults...); err != nil {
+		return errors.Join(err, refused.Err())
 	}
-	return forget(p.Forget)
+	return refused.Err()
 }
 
 // Connections implements [proxier.Kernel].

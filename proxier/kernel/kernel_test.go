@@ -147,3 +147,9 @@ func BenchmarkProbe(b *testing.B) {
 		}
 	}
 }
+
+// apply is try for changes of which each one matters.
+func (v *ipvs) apply(changes []proxier.ServerChange) error {
+	refused, err := v.try(changes)
+	return errors.Join(refused.Err(), err)
+}

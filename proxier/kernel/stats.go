@@ -91,11 +91,19 @@ func ReadRealServers(ctx context.Context, f proxier.Frontend) (map[netip.AddrPor
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	all, err := readProc()
+	v, err := dialIPVS()
 	if err != nil {
 		return nil, false, err
 	}
-	list, there := all[f]
+	defer v.close()
+	_, there, err := v.server(f)
+	if err != nil || !there {
+		return nil, false, err
+	}
+	list, err := v.dests(f)
+	if err != nil {
+		return nil, false, err
+	}
 	servers := map[netip.AddrPort]RealServer{}
 	for _, d := range list {
 		servers[d.Addr] = RealServer{d.Weight, d.conns}

@@ -27,6 +27,11 @@ type Kernel struct {
 	// Watch sees the state after every single change, locked.
 	Watch func(proxier.State)
 
+	// Fault may refuse what is asked of the kernel, locked too: "prepare",
+	// "read", "probe", "connections", "transaction", or a change of a route or
+	// server as it prints. With ENOBUFS, the change of a server is made.
+	Fault func(what string) error
+
 	mu       sync.Mutex
 	prepared int
 	applied  int
@@ -45,7 +50,14 @@ func (k *Kernel) Prepare(context.Context) error {
 	defer k.mu.Unlock()
 	k.prepared++
 	k.init()
-	return nil
+	return k.fault("prepare")
+}
+
+func (k *Kernel) fault(what string) error {
+	if k.Fault == nil {
+		return nil
+	}
+	return k.Fault(what)
 }
 
 func (k *Kernel) init() {
@@ -61,6 +73,9 @@ func (k *Kernel) Read(context.Context) (proxier.State, error) {
 	if k.prepared == 0 {
 		return proxier.State{}, errors.New("read a kernel that was not prepared")
 	}
+	if err := k.fault("read"); err != nil {
+		return proxier.State{}, err
+	}
 	return k.state.Clone(), nil
 }
 
@@ -68,7 +83,7 @@ func (k *Kernel) Read(context.Context) (proxier.State, error) {
 func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return maps.Clone(k.conns), nil
+	return maps.Clone(k.conns), k.fault("connections")
 }
 
 // Probe implements [proxier.Kernel].
@@ -86,7 +101,7 @@ func (k *Kernel) Probe(_ context.Context, frontends []proxier.Frontend) (proxier
 			out.Servers[f] = s
 		}
 	}
-	return out, nil
+	return out, k.fault("probe")
 }
 
 // Apply implements [proxier.Kernel].
@@ -97,12 +112,15 @@ func (k *Kernel) Apply(_ context.Context, p proxier.Plan) error {
 	if err := k.transaction(p.Before); err != nil {
 		return err
 	}
+	var faults []error
 	for _, c := range p.Routes {
-		if err := k.route(c); err != nil {
+		err := k.route(c)
+		if errors.Is(err, ErrCut) {
 			return err
 		}
+		faults = append(faults, err)
 	}
-	var refused []error
+	var refused proxier.Refused
 	for _, c := range p.Servers {
 		if err := k.step(); err != nil {
 			return err
@@ -112,11 +130,11 @@ func (k *Kernel) Apply(_ context.Context, p proxier.Plan) error {
 		}
 		k.changed()
 	}
-	if len(refused) > 0 {
-		return errors.Join(refused...)
-	}
 	k.forgot = append(k.forgot, p.Forget...)
-	return k.transaction(p.After)
+	if err := errors.Join(append(faults, k.transaction(refused.Spare(p.After)))...); err != nil {
+		return errors.Join(err, refused.Err())
+	}
+	return refused.Err()
 }
 
 // step counts one change and cuts off when it is time.
@@ -141,7 +159,7 @@ func (k *Kernel) transaction(changes []proxier.SetChange) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	if err := k.step(); err != nil {
+	if err := errors.Join(k.step(), k.fault("transaction")); err != nil {
 		return err
 	}
 	next := maps.Clone(k.state.Elements)
@@ -198,7 +216,7 @@ func collide(a, b proxier.Element) bool {
 }
 
 func (k *Kernel) route(c proxier.RouteChange) error {
-	if err := k.step(); err != nil {
+	if err := errors.Join(k.step(), k.fault(c.String())); err != nil {
 		return err
 	}
 	_, there := k.state.Routes[c.Prefix]
@@ -215,6 +233,16 @@ func (k *Kernel) route(c proxier.RouteChange) error {
 }
 
 func (k *Kernel) server(c proxier.ServerChange) error {
+	if err := k.fault(c.String()); err != nil {
+		if errors.Is(err, syscall.ENOBUFS) {
+			_ = k.try(c) // what was lost is the answer
+		}
+		return err
+	}
+	return k.try(c)
+}
+
+func (k *Kernel) try(c proxier.ServerChange) error {
 	if err := k.fail[c.Verb]; err != nil {
 		delete(k.fail, c.Verb)
 		return err
