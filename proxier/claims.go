@@ -51,7 +51,7 @@ type claim struct {
 type setMask uint16
 
 // frontendSets are the sets in which a claim has its frontend or not.
-const frontendSets = setMask(1<<SetOwned | 1<<SetFrontends | 1<<SetCapture | 1<<SetCaptureOutside | 1<<SetMasquerade | 1<<SetDrop | 1<<SetRefused | 1<<SetRestricted)
+const frontendSets = setMask(1<<SetOwned | 1<<SetFrontends | 1<<SetCapture | 1<<SetMasquerade | 1<<SetDrop | 1<<SetRefused | 1<<SetRestricted)
 
 func (m setMask) has(s Set) bool { return m&(1<<s) != 0 }
 

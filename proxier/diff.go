@@ -131,7 +131,7 @@ func before(e Element, wanted bool, have, want State) bool {
 	_, served := have.Servers[e.Frontend()]
 	_, stays := want.Servers[e.Frontend()]
 	switch e.Set {
-	case SetFrontends, SetCapture, SetCaptureOutside:
+	case SetFrontends, SetCapture:
 		return !wanted || served
 	case SetRestricted, SetAllowed:
 		return served && stays // all of a change of ranges in one transaction

@@ -113,7 +113,7 @@ server 192.0.2.1:30080/tcp rr`},
 			m.SetService(s)
 			m.SetSlice(slice("web-1", local, remote))
 		}, `route 10.96.0.0/16 src 192.0.2.1
-set capture-outside 198.51.100.1:80/tcp
+set capture 198.51.100.1:80/tcp
 set frontends 10.96.0.7:80/tcp
 set frontends 192.0.2.1:30080/tcp
 set frontends 198.51.100.1:80/tcp

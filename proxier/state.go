@@ -83,21 +83,20 @@ type Set uint8
 // The sets. What each does to packets is written beside the rules, in
 // proxier/kernel.
 const (
-	SetOwned          Set = iota // frontends whose virtual server is ours, complete or not
-	SetFrontends                 // complete frontends; the rest of the service CIDRs is refused
-	SetCapture                   // frontends on addresses that are not this host's
-	SetCaptureOutside            // the same, but not for clients inside the cluster
-	SetMasquerade                // frontends whose clients may be off the cluster
-	SetDrop                      // Local policy, and the endpoints are elsewhere
-	SetRefused                   // captured frontends without any endpoint
-	SetRestricted                // frontends with source ranges
-	SetAllowed                   // sources that may use them
-	SetSplit                     // external Local policy: where clients inside the cluster are led instead
-	SetTargets                   // the places they are led to, open to nobody else by themselves
-	SetHairpin                   // local endpoints, which may be their own client
-	SetServiceCIDRs              // prefixes routed to this host
-	SetPodCIDRs                  // sources that reach any pod unchanged; everybody where pods are not known
-	SetInside                    // sources that are known to be pods
+	SetOwned        Set = iota // frontends whose virtual server is ours, complete or not
+	SetFrontends               // complete frontends; the rest of the service CIDRs is refused
+	SetCapture                 // frontends on addresses that are not this host's
+	SetMasquerade              // frontends whose clients may be off the cluster
+	SetDrop                    // Local policy, and the endpoints are elsewhere
+	SetRefused                 // captured frontends without any endpoint
+	SetRestricted              // frontends with source ranges
+	SetAllowed                 // sources that may use them
+	SetSplit                   // external Local policy: where clients inside the cluster are led instead
+	SetTargets                 // the places they are led to, open to nobody else by themselves
+	SetHairpin                 // local endpoints, which may be their own client
+	SetServiceCIDRs            // prefixes routed to this host
+	SetPodCIDRs                // sources that reach any pod unchanged; everybody where pods are not known
+	SetInside                  // sources that are known to be pods
 	numSets
 )
 
@@ -111,7 +110,7 @@ func Sets() []Set {
 }
 
 func (s Set) String() string {
-	names := [numSets]string{"owned", "frontends", "capture", "capture-outside", "masquerade", "drop", "refused", "restricted", "allowed", "split", "targets",
+	names := [numSets]string{"owned", "frontends", "capture", "masquerade", "drop", "refused", "restricted", "allowed", "split", "targets",
 		"hairpin", "service-cidrs", "pod-cidrs", "inside"}
 	if s < numSets {
 		return names[s]

@@ -77,8 +77,7 @@ func newRules(o Options) rules {
 //	chain prerouting  { ct state new TUPLE @refused goto turn-away
 //	                    ct state new TUPLE @masquerade meta mark set mark | 0x4000
 //	                    ct state new daddr @service-cidrs not POD meta mark set mark | 0x4000 }
-//	chain capture     { TUPLE @capture meta mark set mark | 0x1000
-//	                    not INSIDE TUPLE @capture-outside meta mark set mark | 0x1000 }
+//	chain capture     { TUPLE @capture meta mark set mark | 0x1000 }
 //	chain split-in    { INSIDE dnat to TUPLE map @split }
 //	chain split-out   { dnat to TUPLE map @split }
 //	chain refuse      { TUPLE @targets ct status dnat return
@@ -99,10 +98,9 @@ func newRules(o Options) rules {
 // IPVS refuses by itself what has no endpoint. It cannot for an address that
 // is not this host's: the kernel does not send ICMP from there.
 //
-// What is split is not captured: connection tracking sends its later packets
-// straight to the pod, and the mark would send them here instead. For the same
-// reason capture comes after NAT of destinations, which somebody else may have
-// begun: kube-proxy's connections go on after its end.
+// Capture comes after NAT of destinations: connection tracking sends the later
+// packets of what was split straight to the pod, and the mark would send them
+// here instead. The same is true of connections that kube-proxy began.
 func (r rules) chains() []chain {
 	return []chain{
 		{name: "ranges", rules: both(outOfRange)},
@@ -116,13 +114,10 @@ func (r rules) chains() []chain {
 				return join(isNew(), f.is(), f.tuple(), f.in(proxier.SetMasquerade), addMark(r.masquerade))
 			}),
 			both(r.fromOutside))},
-		{name: "capture", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityCapture, rules: append(
-			both(func(f ipFamily) []expr.Any {
+		{name: "capture", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: priorityCapture,
+			rules: both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetCapture), addMark(markCapture))
-			}),
-			both(func(f ipFamily) []expr.Any {
-				return join(r.inside(f, false), f.is(), f.tuple(), f.in(proxier.SetCaptureOutside), addMark(markCapture))
-			})...)},
+			})},
 		{name: "split-in", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: prioritySplit,
 			rules: both(func(f ipFamily) []expr.Any {
 				return join(r.inside(f, true), f.is(), f.tuple(), f.to(proxier.SetSplit), f.dnat())

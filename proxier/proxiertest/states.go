@@ -72,7 +72,7 @@ func Random(r *rand.Rand) proxier.State {
 			}
 		}
 		serve(s, f, server)
-		for _, set := range []proxier.Set{proxier.SetMasquerade, proxier.SetDrop, proxier.SetCapture, proxier.SetCaptureOutside, proxier.SetRefused, proxier.SetTargets} {
+		for _, set := range []proxier.Set{proxier.SetMasquerade, proxier.SetDrop, proxier.SetCapture, proxier.SetRefused, proxier.SetTargets} {
 			if r.IntN(3) == 0 {
 				s.Elements[proxier.FrontendElement(set, f)] = struct{}{}
 			}

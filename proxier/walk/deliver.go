@@ -22,7 +22,7 @@ func capture(w *walker) bool {
 	if w.own {
 		return false
 	}
-	if w.in(proxier.SetCapture) || w.in(proxier.SetCaptureOutside) && !w.inside() {
+	if w.in(proxier.SetCapture) {
 		w.captured = true
 		w.step("prerouting", "%s is captured", w.frontend())
 	}
