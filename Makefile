@@ -40,9 +40,15 @@ down: $(BIN)/muster ## remove the machines of make up
 test: tools unit e2e ## everything: unit, real kernel, virtual machines
 
 .PHONY: unit
-unit: tools ## tests that need no machine
+unit: tools oracle ## tests that need no machine
 	$(GO) vet ./...
 	$(GO) test ./...
+
+# A module of its own: it imports k8s.io/kubernetes. -mod=mod lets it follow
+# the versions of the main module.
+.PHONY: oracle
+oracle: ## the proxier against the tests and rules of kube-proxy
+	cd proxier/oracle && GOFLAGS=-mod=mod $(GO) test ./...
 
 .PHONY: race
 race: tools ## the same with the race detector

@@ -181,7 +181,7 @@ func (r *Random) endpoint(i, j, hints int) discoveryv1.Endpoint {
 		e.NodeName = &node
 	}
 	if pod%2 == j%2 && (j < 2 || pod > 2) {
-		e.Conditions = conditions(pod, []int{0, 0, 0, 1, 2}[r.Rand.IntN(5)])
+		e.Conditions = conditions(pod, []int{0, 0, 0, 1, 2, 3}[r.Rand.IntN(6)])
 	} else {
 		e.Conditions = conditions(pod, 2)
 	}
@@ -194,13 +194,16 @@ func (r *Random) endpoint(i, j, hints int) discoveryv1.Endpoint {
 	return e
 }
 
-// conditions are those of a pod that is ready, not ready, or terminating.
+// conditions are those of a pod that is ready, not ready, terminating, or, as
+// only a person would write it, serving without being ready.
 func conditions(pod, state int) discoveryv1.EndpointConditions {
 	switch state {
 	case 0:
 		return discoveryv1.EndpointConditions{Ready: ptr.To(true)}
 	case 1:
 		return discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(false), Terminating: ptr.To(false)}
+	case 3:
+		return discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true)}
 	}
 	return discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(pod != 5), Terminating: ptr.To(true)}
 }

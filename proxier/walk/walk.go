@@ -96,7 +96,7 @@ func (s Step) String() string { return s.Hook + ": " + s.Text }
 // Walk follows p through s on host h.
 func Walk(s proxier.State, h Host, p Packet) Outcome {
 	w := walker{state: s, packet: p, own: slices.Contains(h.Addrs, p.Source), host: h}
-	for _, stage := range []func(*walker) bool{ranges, turnAway, capture, mark, split, deliver, refuse, balance} {
+	for _, stage := range []func(*walker) bool{ranges, turnAway, mark, split, capture, deliver, refuse, balance} {
 		if stage(&w) {
 			break
 		}

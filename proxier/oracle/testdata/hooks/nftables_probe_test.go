@@ -150,6 +150,9 @@ func randomObjects(t *testing.T, r *rand.Rand) {
 	if r.IntN(4) == 0 {
 		p.localDetector = proxyutil.NewNoOpLocalDetector()
 	}
+	if r.IntN(2) == 0 {
+		p.nodePortAddresses = proxyutil.NewNodePortAddresses(family, []string{"192.168.0.0/24", "192.168.1.0/24", "2001:db8::/64", "2001:db8:1::/64"})
+	}
 	p.OnServiceSynced()
 	p.OnEndpointSlicesSynced()
 	random := oracle.Random{Rand: r, Node: testNodeName}
