@@ -19,14 +19,15 @@ import (
 	"github.com/muster-project/muster/proxier/walk"
 )
 
-// machine runs the rules on the first packet of a connection as nf_tables
-// would, register by register.
+// machine runs the rules on a packet as nf_tables would, register by register.
 type machine struct {
 	t      *testing.T
 	chains []chain
 	sets   map[string]*memory
 
-	packet      walk.Packet // its destination changes
+	packet      walk.Packet    // its destination changes
+	later       bool           // not the first packet of its connection
+	tracked     netip.AddrPort // where NAT sends later packets; zero is nowhere else
 	mark        uint32
 	translated  bool // conntrack's IPS_DST_NAT
 	masqueraded bool
@@ -63,7 +64,7 @@ func newMachine(t *testing.T, r rules, s proxier.State) *machine {
 
 // receive begins with another packet.
 func (m *machine) receive(p walk.Packet) {
-	m.packet, m.mark, m.translated, m.masqueraded = p, 0, false, false
+	*m = machine{t: m.t, chains: m.chains, sets: m.sets, packet: p}
 }
 
 // fate is what a rule or a chain decides.
@@ -86,6 +87,12 @@ func (m *machine) hook(at *nftables.ChainHook) fate {
 	}
 	slices.SortStableFunc(here, func(a, b chain) int { return cmp.Compare(a.priority, b.priority) })
 	for _, c := range here {
+		if m.tracked.IsValid() && c.priority >= prioritySplit {
+			m.packet.Dest = m.tracked
+		}
+		if m.later && c.kind == nftables.ChainTypeNAT {
+			continue // only first packets see these
+		}
 		if f := m.chain(c.name); f > leave {
 			return f
 		}
@@ -223,6 +230,8 @@ func (m *machine) meta(key expr.MetaKey) []byte {
 
 func (m *machine) conntrack(key expr.CtKey) []byte {
 	switch {
+	case key == expr.CtKeySTATE && m.later:
+		return native(expr.CtStateBitESTABLISHED)
 	case key == expr.CtKeySTATE:
 		return native(expr.CtStateBitNEW)
 	case key == expr.CtKeySTATUS && m.translated:

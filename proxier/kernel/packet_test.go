@@ -39,7 +39,31 @@ func (m *machine) follow(s proxier.State, h walk.Host, p walk.Packet) string {
 	if !own && m.mark&markCapture != 0 {
 		m.t.Errorf("%s keeps the mark that routes it here", p)
 	}
-	return m.balance(s)
+	out := m.balance(s)
+	if !own {
+		m.followLater(s, h, p, out.Endpoints)
+	}
+	return out.String()
+}
+
+// followLater sends a second packet of a connection that was balanced. If NAT
+// began it, NAT knows the endpoint and the packet has to go there; if not, it
+// has to come to IPVS.
+func (m *machine) followLater(s proxier.State, h walk.Host, p walk.Packet, endpoints []walk.Endpoint) {
+	split := m.translated
+	for _, e := range endpoints {
+		m.receive(p)
+		m.later = true
+		if split {
+			m.tracked = e.Addr
+		}
+		if f := m.hook(nftables.ChainHookPrerouting); f != nothing {
+			m.t.Errorf("%s: a later packet meets fate %d", p, f)
+		}
+		if m.delivered(s, h) == split {
+			m.t.Errorf("%s, led inside the cluster %t: a later packet, for %s then, comes here %t", p, split, m.packet.Dest, !split)
+		}
+	}
 }
 
 func (m *machine) delivered(s proxier.State, h walk.Host) bool {
@@ -53,10 +77,10 @@ func (m *machine) delivered(s proxier.State, h walk.Host) bool {
 }
 
 // balance is IPVS and the way out.
-func (m *machine) balance(s proxier.State) string {
+func (m *machine) balance(s proxier.State) walk.Outcome {
 	server, ok := s.Servers[proxier.Frontend{Addr: m.packet.Dest, Proto: m.packet.Proto}]
 	if !ok {
-		return "not ours"
+		return walk.Outcome{}
 	}
 	out := walk.Outcome{Verdict: walk.Refused}
 	before := m.mark
@@ -66,7 +90,7 @@ func (m *machine) balance(s proxier.State) string {
 		out.Verdict = walk.Balanced
 		out.Endpoints = append(out.Endpoints, walk.Endpoint{Addr: d.Addr, Masqueraded: m.masqueraded})
 	}
-	return out.String()
+	return out
 }
 
 // TestTheRulesDoWhatTheWalkSays sends packets from everywhere to everywhere,
