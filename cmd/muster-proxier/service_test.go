@@ -40,11 +40,14 @@ type source struct{ *fcache.FakeControllerSource }
 func (source) IsWatchListSemanticsUnSupported() bool { return true }
 
 // cluster is an API server in memory.
-type cluster struct{ services, slices, nodes, cidrs source }
+type cluster struct {
+	services, slices, nodes, cidrs source
+	events                         *written
+}
 
 func newCluster(objects ...runtime.Object) cluster {
 	kind := func() source { return source{fcache.NewFakeControllerSource()} }
-	c := cluster{kind(), kind(), kind(), kind()}
+	c := cluster{kind(), kind(), kind(), kind(), &written{got: make(chan *eventsv1.Event, 99)}}
 	for _, o := range objects {
 		c.of(o).Add(o)
 	}
@@ -66,7 +69,7 @@ func (c cluster) of(o runtime.Object) source {
 }
 
 func (c cluster) api() *api {
-	return &api{services: c.services, slices: c.slices, nodes: c.nodes, cidrs: c.cidrs, events: &written{got: make(chan *eventsv1.Event, 99)}}
+	return &api{services: c.services, slices: c.slices, nodes: c.nodes, cidrs: c.cidrs, events: c.events}
 }
 
 // running starts the service on a cluster with the given objects.
