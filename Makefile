@@ -59,6 +59,14 @@ e2e: tools $(BIN)/muster ## the life of a cluster on virtual machines
 	$(BIN)/muster bundle build
 	$(GO) test -tags vm -p 1 -count 1 -timeout 40m ./e2e/...
 
+.PHONY: soak
+soak: tools $(BIN)/muster ## kill the proxier after every operation of a large change
+	MUSTER_TEST_POSITIONS=all $(GO) test -tags vm -count 1 -timeout 10h -v -run OnRealKernel ./e2e/kernel
+
+.PHONY: kernels
+kernels: tools ## the proxier's kernel tests on Debian's own kernel, emulated: minutes
+	$(GO) test -tags vm,emulated -count 1 -timeout 2h -v -run OnDebiansKernel ./e2e/kernel
+
 .PHONY: bench
 bench: tools ## the numbers of docs/benchmarks.md
 	$(GO) run ./e2e/bench -out docs/benchmarks.md

@@ -6,8 +6,10 @@ package kernel
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,12 +66,24 @@ func TestProxierOnRealKernel(t *testing.T) {
 	if err := pack.Wait(); err != nil {
 		t.Fatalf("pack the tests: %v", err)
 	}
-	out, err := l.Run(t.Context(), "cp-1", "cd /root && ./proxier.test -test.v 2>&1")
+	out, err := l.Run(t.Context(), "cp-1", "cd /root && "+strings.Join(sizes(), " ")+" ./proxier.test -test.v -test.timeout 0 2>&1")
+	judge(t, out, err)
+}
+
+// sizes are the settings of the tests' sizes, from whoever runs this.
+func sizes() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool { return !strings.HasPrefix(s, "MUSTER_TEST_") })
+}
+
+// judge reads what the tests printed.
+func judge(t *testing.T, out string, err error) {
+	t.Helper()
 	if err != nil || !strings.Contains(out, "\nPASS") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "--- ") {
+		// Results, and what they measured.
+		if strings.HasPrefix(line, "--- ") || strings.HasPrefix(line, "    fault_") {
 			t.Log(strings.TrimSpace(line))
 		}
 	}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command prerequisites prints the Debian packages that building the bundle
-// and the lab needs, one a line. The Makefile installs those that are missing.
+// Command prerequisites prints the Debian packages that building the bundle,
+// the lab and its tests needs, one a line. The Makefile installs those that
+// are missing.
 package main
 
 import (
@@ -15,7 +16,7 @@ import (
 )
 
 func main() {
-	all := append(lab.Packages(), build.Packages()...)
+	all := slices.Concat(lab.Packages(), lab.EmulatorPackages(), build.Packages())
 	slices.Sort(all)
 	if _, err := fmt.Fprintln(os.Stdout, strings.Join(slices.Compact(all), "\n")); err != nil {
 		os.Exit(1)
