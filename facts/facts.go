@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -38,13 +37,18 @@ type Host struct {
 	// Offset is how far the host's clock is ahead of the operator's, half the
 	// round trip taken off; the operator's side fills it in.
 	Offset    time.Duration
-	Disks     map[string]Disk // by path
-	Addresses []string        // of all interfaces, sorted
-	Missing   []string        // programs of Programs that are not there
-	Listening []int           // TCP ports somebody listens on, sorted
-	IPVS      bool            // the kernel has it or a module for it
-	Features  map[string]bool // kernel features by name: overlay, nf_tables, vxlan, bridge-nf
-	CPUMHz    bool            // /proc/cpuinfo says a clock rate, which the kubelet insists on
+	Disks     map[string]Disk   // by path
+	Addresses []string          // of all interfaces, sorted
+	Links     map[string]string // interface of each address
+	// Advertised are interfaces whose IPv6 default route comes from router
+	// advertisements and goes when the host begins to forward: the kernel keeps
+	// it only where accept_ra is 2 (Documentation/networking/ip-sysctl.rst).
+	Advertised []string
+	Missing    []string        // programs of Programs that are not there
+	Listening  []int           // TCP ports somebody listens on, sorted
+	IPVS       bool            // the kernel has it or a module for it
+	Features   map[string]bool // kernel features by name: overlay, nf_tables, vxlan, bridge-nf
+	CPUMHz     bool            // /proc/cpuinfo says a clock rate, which the kubelet insists on
 	// Resolver is the resolv.conf for pods with the host's DNS: systemd-resolved
 	// keeps one without its loopback address. Empty if there is none.
 	Resolver string
@@ -152,42 +156,6 @@ func (g gatherer) cgroups() {
 	controllers := g.read("/sys/fs/cgroup/cgroup.controllers")
 	g.facts.CgroupV2 = controllers != ""
 	g.facts.Cgroups = slices.Sorted(slices.Values(strings.Fields(controllers)))
-}
-
-func (g gatherer) network() {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		g.facts.Problems = append(g.facts.Problems, "addresses: "+err.Error())
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			g.facts.Addresses = append(g.facts.Addresses, n.IP.String())
-		}
-	}
-	slices.Sort(g.facts.Addresses)
-	ports := map[int]bool{}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		listening(g.read(table), ports)
-	}
-	for p := range ports {
-		g.facts.Listening = append(g.facts.Listening, p)
-	}
-	slices.Sort(g.facts.Listening)
-}
-
-// listening adds the local ports in state 0A (TCP_LISTEN) of a /proc/net/tcp
-// table (kernel Documentation/networking/proc_net_tcp.rst).
-func listening(table string, ports map[int]bool) {
-	for line := range strings.Lines(table) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[3] != "0A" {
-			continue
-		}
-		_, hex, _ := strings.Cut(fields[1], ":")
-		if port, err := strconv.ParseUint(hex, 16, 16); err == nil {
-			ports[int(port)] = true
-		}
-	}
 }
 
 func (g gatherer) programs() {

@@ -56,6 +56,16 @@ func tcpTable(rows ...string) string {
 	return text
 }
 
+// routes is an ipv6_route table of default routes, each "interface flags".
+func routes(rows ...string) string {
+	none, text := strings.Repeat("0", 32), ""
+	for _, r := range rows {
+		link, flags, _ := strings.Cut(r, " ")
+		text += strings.Join([]string{none, "00", none, "00", "fe80" + none[:28], "00000400", "00000001", "00000000", flags, link}, " ") + "\n"
+	}
+	return text
+}
+
 func TestGather(t *testing.T) {
 	w := typical(t)
 	before := w.Tree()
@@ -72,7 +82,10 @@ func TestGather(t *testing.T) {
 			t.Errorf("%s: %+v", path, d)
 		}
 	}
-	got.CPUs, got.Arch, got.Time, got.Disks, got.Addresses = 0, "", time.Time{}, nil, nil
+	if len(got.Addresses) == 0 || got.Links[got.Addresses[0]] == "" {
+		t.Errorf("addresses %v on %v", got.Addresses, got.Links)
+	}
+	got.CPUs, got.Arch, got.Time, got.Disks, got.Addresses, got.Links = 0, "", time.Time{}, nil, nil, nil
 	text, err := json.MarshalIndent(got, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +115,7 @@ func TestGatherProblems(t *testing.T) {
 	w.Units.Fail = errors.New("talk to systemd: no answer")
 	got := facts.Gather(t.Context(), w.Host)
 	text := strings.Join(got.Problems, "\n")
-	if len(got.Problems) != 3 || !strings.Contains(text, "/proc/net/tcp:") || !strings.Contains(text, "/proc/net/tcp6:") || !strings.Contains(text, "talk to systemd") {
+	if len(got.Problems) != 4 || !strings.Contains(text, "/proc/net/tcp:") || !strings.Contains(text, "/proc/net/tcp6:") || !strings.Contains(text, "talk to systemd") {
 		t.Errorf("problems:\n%s", text)
 	}
 	if got.Hostname != "w-1" || got.MemoryMiB != 3935 {
@@ -153,6 +166,14 @@ func TestGatherKernels(t *testing.T) {
 		"no systemd-resolved": {
 			func(w *steptest.World) { w.Remove("/run/systemd/resolve") },
 			func(f facts.Host) bool { return f.Resolver == "/etc/resolv.conf" },
+		},
+		"default routes from advertisements": {
+			func(w *steptest.World) {
+				w.Write("/proc/net/ipv6_route", 0o444, routes("eth0 00450003", "eth1 00450003", "eth2 00450003", "eth2 00450003", "eth3 00000003"))
+				w.Write("/proc/sys/net/ipv6/conf/eth0/accept_ra", 0o644, "1\n")
+				w.Write("/proc/sys/net/ipv6/conf/eth1/accept_ra", 0o644, "2\n")
+			},
+			func(f facts.Host) bool { return reflect.DeepEqual(f.Advertised, []string{"eth0", "eth2"}) },
 		},
 		"no clock rate": {
 			func(w *steptest.World) { w.Write("/proc/cpuinfo", 0o444, "processor\t: 0\n") },

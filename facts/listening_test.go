@@ -5,6 +5,7 @@ package facts_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,23 @@ func FuzzListening(f *testing.F) {
 		facts.Listening(table+"\n"+tcpTable(fmt.Sprintf("00000000:%04X 00000000:0000 0A", port)), ports)
 		if !ports[int(port)] {
 			t.Errorf("%.300q hides port %d", table, port)
+		}
+	})
+}
+
+func FuzzAdvertised(f *testing.F) {
+	f.Add(routes("eth0 00450003", "eth1 00000003"))
+	f.Add("0 1 2 3 4 5 6 7 ffffffffff lo\n")
+	f.Fuzz(func(t *testing.T, table string) {
+		links := facts.Advertised(table)
+		for i, l := range links {
+			if !strings.Contains(table, l) || i > 0 && links[i-1] >= l {
+				t.Errorf("%q: %q", table, links)
+			}
+		}
+		// Whatever else is in the table, a row that says so is believed.
+		if with := facts.Advertised(table + "\n" + routes("eth0 00450003")); !slices.Contains(with, "eth0") {
+			t.Errorf("%q hides eth0: %q", table, with)
 		}
 	})
 }

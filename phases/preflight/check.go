@@ -4,6 +4,7 @@ package preflight
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -154,7 +155,9 @@ var checks = []check{
 	{"foreign-kubernetes", Error, func(s subject) string { return strings.Join(s.facts.Foreign, ", ") },
 		"no other Kubernetes or container runtime", "remove it; muster brings its own"},
 	{"address", Error, missingAddress,
-		"the inventory's address on one of the host's interfaces", "correct the address in the inventory, or bring the interface up"},
+		"the inventory's addresses on one of the host's interfaces", "correct them in the inventory, or bring the interface up"},
+	{"router-advertisements", Error, advertised,
+		"IPv6 default routes that stay when the host forwards", "set net.ipv6.conf.INTERFACE.accept_ra to 2, or configure the route by hand"},
 	{"cgroup-v2", Error, func(s subject) string { return unless(s.facts.CgroupV2, "cgroup v1") },
 		"cgroup v2", "boot with systemd.unified_cgroup_hierarchy=1"},
 	{"cgroup-controllers", Error, missingControllers,
@@ -214,13 +217,29 @@ func otherCluster(s subject) string {
 }
 
 func missingAddress(s subject) string {
-	var missing []string
+	var wrong []string
 	for _, a := range s.host.Addresses() {
 		if !slices.Contains(s.facts.Addresses, a.String()) {
-			missing = append(missing, fmt.Sprintf("%s is none of %s", a, strings.Join(s.facts.Addresses, ", ")))
+			wrong = append(wrong, fmt.Sprintf("%s is none of %s", a, strings.Join(s.facts.Addresses, ", ")))
 		}
 	}
-	return strings.Join(missing, "; ")
+	if len(wrong) > 0 || !isNode(s) || !s.host.Second.IsValid() {
+		return strings.Join(wrong, "; ")
+	}
+	// flanneld starts only with both on one interface (flannel's
+	// pkg/ipmatch/match.go, LookupExtIface).
+	first, second := s.facts.Links[s.host.Address.String()], s.facts.Links[s.host.Second.String()]
+	return unless(first == second, fmt.Sprintf("%s is on %s, %s on %s", s.host.Address, first, s.host.Second, second))
+}
+
+// advertised finds default routes that a node with IPv6 pods would lose. Once
+// it forwards, they are gone and nothing is left to find.
+func advertised(s subject) string {
+	hasIPv6 := slices.ContainsFunc(s.host.Addresses(), netip.Addr.Is6)
+	if !isNode(s) || !hasIPv6 || len(s.facts.Advertised) == 0 {
+		return ""
+	}
+	return "accept_ra is not 2, with a default route from it, on " + strings.Join(s.facts.Advertised, ", ")
 }
 
 func missingControllers(s subject) string {

@@ -134,6 +134,14 @@ func TestBothAddressesAreWanted(t *testing.T) {
 	if found := judge(h, f); !slices.Equal(found, []string{"address: 2001:db8::1 is none of 192.0.2.1"}) {
 		t.Errorf("a host without the second: %q", found)
 	}
+	f.Addresses, f.Links = []string{"192.0.2.1", "2001:db8::1"}, map[string]string{"192.0.2.1": "eth0", "2001:db8::1": "eth1"}
+	if found := judge(h, f); !slices.Equal(found, []string{"address: 192.0.2.1 is on eth0, 2001:db8::1 on eth1"}) {
+		t.Errorf("a host with one on each interface: %q", found)
+	}
+	if h := (inventory.Host{Name: "h", Address: h.Address, Second: h.Second, Roles: []inventory.Role{etcd}}); judge(h, f) != nil {
+		t.Errorf("a host without pods has no flannel: %q", judge(h, f))
+	}
+	f.Links = nil
 	f.Addresses, f.Cluster, f.Mark = []string{"192.0.2.1", "2001:db8::1"}, "demo", Mark(cluster(host("h", worker)), host("h", worker))
 	want := `unchangeable: it has "address: 192.0.2.1", the file "address: 192.0.2.1, 2001:db8::1"`
 	if found := judge(h, f); !slices.Equal(found, []string{want}) {
@@ -141,9 +149,26 @@ func TestBothAddressesAreWanted(t *testing.T) {
 	}
 }
 
+func TestRoutesThatForwardingTakesAway(t *testing.T) {
+	f := fit()
+	f.Addresses, f.Advertised = []string{"192.0.2.1", "2001:db8::1"}, []string{"eth0", "eth1"}
+	both := host("h", worker)
+	both.Second = netip.MustParseAddr("2001:db8::1")
+	want := []string{"router-advertisements: accept_ra is not 2, with a default route from it, on eth0, eth1"}
+	if found := judge(both, f); !slices.Equal(found, want) {
+		t.Errorf("found %q", found)
+	}
+	both.Roles = []inventory.Role{etcd}
+	for _, h := range []inventory.Host{both, host("h", worker)} {
+		if found := judge(h, f); found != nil {
+			t.Errorf("%v does not forward IPv6: %q", h, found)
+		}
+	}
+}
+
 // A new check comes with a host that fails it.
 func TestEachCheckIsTried(t *testing.T) {
-	failed := map[string]bool{"clock": true} // has a test of its own: it takes several hosts
+	failed := map[string]bool{"clock": true, "router-advertisements": true} // have tests of their own: they take other hosts
 	for _, tt := range tried {
 		failed[tt.name] = failed[tt.name] || tt.want != ""
 	}
