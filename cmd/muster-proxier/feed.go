@@ -47,7 +47,15 @@ func newFeed[T object](set func(T), gone func(proxier.Name)) *feed[T] {
 // listed again on a timer: the proxier verifies the kernel, and watches lose
 // nothing.
 func (f *feed[T]) run(ctx context.Context, from cache.ListerWatcher, kind T) {
-	cache.NewReflectorWithOptions(from, kind, f, cache.ReflectorOptions{}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(from, kind, f, cache.ReflectorOptions{Backoff: retries()}).RunWithContext(ctx)
+}
+
+// retries are the pauses while the API server is away, each up to twice as
+// long by chance. The usual most of 30 seconds would leave Services as they
+// were for two minutes after a long outage: the first watch may be refused as
+// too old.
+func retries() *wait.Backoff {
+	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 10 * time.Second}
 }
 
 // runIfServed is run for a kind that not every API server has.
