@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,18 +15,14 @@ import (
 const (
 	sendSize    = 128 << 10
 	receiveSize = 64 << 10
-	socketSize  = 4 << 20
 	headerSize  = unix.NLMSG_HDRLEN + unix.GENL_HDRLEN
 )
-
-// answerTimeout bounds the wait for an answer that is already there when the
-// send returns: the kernel works on netlink messages in the sender's context.
-const answerTimeout = 30 * time.Second
 
 // genl is a generic netlink socket for one family. Not safe for concurrent
 // use.
 type genl struct {
-	fd      int
+	wire
+	open    func() (wire, error)
 	family  uint16
 	version uint8
 	seq     uint32
@@ -37,15 +32,11 @@ type genl struct {
 // dialGenl opens a socket and finds the family by name. The kernel loads the
 // family's module by itself if it is allowed to.
 func dialGenl(family string, version uint8) (*genl, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
+	w, err := openSocket()
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket: %w", err)
-	}
-	g := &genl{fd: fd, family: unix.GENL_ID_CTRL, version: 2, in: make([]byte, receiveSize)}
-	if err := g.setUp(); err != nil {
-		g.close()
 		return nil, err
 	}
+	g := &genl{wire: w, open: openSocket, family: unix.GENL_ID_CTRL, version: 2, in: make([]byte, receiveSize)}
 	id, err := g.find(family)
 	if err != nil {
 		g.close()
@@ -55,21 +46,17 @@ func dialGenl(family string, version uint8) (*genl, error) {
 	return g, nil
 }
 
-func (g *genl) setUp() error {
-	if err := unix.Bind(g.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("bind a netlink socket: %w", err)
+// renew replaces the socket after an error. Answers may be on their way still,
+// and while a list was not read to its end, the kernel begins no other.
+func (g *genl) renew(after error) error {
+	w, err := g.open()
+	if err != nil {
+		return errors.Join(after, err)
 	}
-	timeout := unix.NsecToTimeval(int64(answerTimeout))
-	return errors.Join(
-		unix.SetsockoptInt(g.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketSize),
-		unix.SetsockoptInt(g.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketSize),
-		unix.SetsockoptTimeval(g.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
-		// Errors without a copy of the message they are about.
-		unix.SetsockoptInt(g.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
-	)
+	old := g.wire
+	g.wire = w
+	return errors.Join(after, old.close())
 }
-
-func (g *genl) close() error { return unix.Close(g.fd) }
 
 // find asks for the number of a family.
 func (g *genl) find(name string) (uint16, error) {
@@ -142,13 +129,13 @@ func (b *batch) full() bool { return len(b.buf) > sendSize-1024 }
 func (g *genl) exchange(b *batch, refused func(n uint32, errno unix.Errno) error, data func([]byte) error) error {
 	b.acknowledge()
 	g.seq, g.out = b.next-1, b.buf
-	if err := g.send(b.buf); err != nil {
-		return err
+	if err := g.put(b.buf); err != nil {
+		return g.renew(err)
 	}
 	for {
-		messages, err := g.receive()
+		messages, err := g.get()
 		if err != nil {
-			return err
+			return g.renew(err)
 		}
 		done, err := b.answers(messages, refused, data)
 		if done || err != nil {
@@ -202,13 +189,13 @@ func (g *genl) dumpOnce(cmd uint8, about func(*batch), data func([]byte) error) 
 	about(b)
 	b.end(at)
 	g.seq = b.next - 1
-	if err := g.send(b.buf); err != nil {
-		return false, err
+	if err := g.put(b.buf); err != nil {
+		return false, g.renew(err)
 	}
 	for {
-		messages, err := g.receive()
+		messages, err := g.get()
 		if err != nil {
-			return false, err
+			return false, g.renew(err)
 		}
 		for _, m := range messages {
 			if m.seq != g.seq {
@@ -222,25 +209,25 @@ func (g *genl) dumpOnce(cmd uint8, about func(*batch), data func([]byte) error) 
 				return torn, m.errno()
 			case len(m.body) >= unix.GENL_HDRLEN:
 				if err := data(m.body[unix.GENL_HDRLEN:]); err != nil {
-					return torn, err
+					return torn, g.renew(err)
 				}
 			}
 		}
 	}
 }
 
-func (g *genl) send(buf []byte) error {
+func (g *genl) put(buf []byte) error {
 	for {
-		err := unix.Sendto(g.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		err := g.send(buf)
 		if !errors.Is(err, unix.EINTR) {
 			return wrap("send to the kernel", err)
 		}
 	}
 }
 
-func (g *genl) receive() ([]message, error) {
+func (g *genl) get() ([]message, error) {
 	for {
-		n, _, err := unix.Recvfrom(g.fd, g.in, 0)
+		n, err := g.receive(g.in)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
