@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"os/exec"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -24,8 +27,9 @@ import (
 // packet reaches a node as it was sent, which is what ipMode VIP means.
 type balancer struct {
 	say       func(format string, args ...any)
-	kubectl   []string // command line, up to the verb
-	namespace string   // of the lab's network
+	kubectl   []string     // command line, up to the verb
+	namespace string       // of the lab's network
+	client    *http.Client // in that network
 	nodes     []netip.Addr
 	assigned  map[string]assignment // by namespace/name
 }
@@ -45,7 +49,10 @@ const addressPool = "198.51.100.0/24"
 const finalizer = "service.kubernetes.io/load-balancer-cleanup"
 
 func newBalancer(say func(string, ...any), namespace string, nodes []netip.Addr, kubectl ...string) *balancer {
-	return &balancer{say: say, kubectl: kubectl, namespace: namespace, nodes: nodes, assigned: map[string]assignment{}}
+	return &balancer{
+		say: say, kubectl: kubectl, namespace: namespace, client: clientIn(namespace), nodes: nodes,
+		assigned: map[string]assignment{},
+	}
 }
 
 // healthEvery is how often nodes are asked whether they have endpoints.
@@ -260,10 +267,40 @@ func (b *balancer) checkHealth(ctx context.Context) {
 	}
 }
 
+// healthy asks a node's health check port.
 func (b *balancer) healthy(ctx context.Context, node netip.Addr, port int32) bool {
-	out, _ := exec.CommandContext(ctx, "ip", "netns", "exec", b.namespace, "curl", "--silent", "--output", "/dev/null", "--max-time", "1",
-		"--write-out", "%{http_code}", "http://"+node.String()+":"+strconv.Itoa(int(port))+"/healthz").Output()
-	return string(out) == "200"
+	ctx, cancel := context.WithTimeout(ctx, healthEvery)
+	defer cancel()
+	url := fmt.Sprintf("http://%s/healthz", netip.AddrPortFrom(node, uint16(port)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	answer, err := b.client.Do(request)
+	if err != nil {
+		return false
+	}
+	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+}
+
+// clientIn gives a client whose connections begin in a network namespace. Each
+// request has one of its own, as with the health checks of clouds.
+func clientIn(namespace string) *http.Client {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		// Never unlocked: the thread, which is then in the namespace, ends with
+		// the goroutine, which the transport has for this one call.
+		runtime.LockOSThread()
+		ns, err := netns.GetFromName(namespace)
+		if err != nil {
+			return nil, fmt.Errorf("enter network namespace %s: %w", namespace, err)
+		}
+		defer ns.Close() //nolint:errcheck // only entered
+		if err := netns.Set(ns); err != nil {
+			return nil, fmt.Errorf("enter network namespace %s: %w", namespace, err)
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 }
 
 func (b *balancer) route(ctx context.Context, address netip.Addr, nodes []netip.Addr) error {

@@ -55,10 +55,14 @@ func leftOut(s spec) string {
 	return ""
 }
 
-// choose gives the specs that run, ordered by group and otherwise as they came.
+// choose gives the specs that run: first those that every cluster must pass,
+// then by group, and otherwise as they came.
 func choose(specs []spec) []spec {
 	chosen := slices.DeleteFunc(slices.Clone(specs), func(s spec) bool { return leftOut(s) != "" })
 	slices.SortStableFunc(chosen, func(a, b spec) int {
+		if a.conformance() != b.conformance() {
+			return map[bool]int{true: -1, false: 1}[a.conformance()]
+		}
 		return cmp.Compare(slices.Index(groups(), a.group), slices.Index(groups(), b.group))
 	})
 	return chosen

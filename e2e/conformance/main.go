@@ -5,9 +5,9 @@
 // each spec, with the reason, into a section of a Markdown file.
 //
 // The tests are upstream's, built unchanged from their module (suite/go.mod
-// pins it); so are the programs in the images that they run. Each spec is one
-// process with a time limit of its own. Its result is kept, so a run that was
-// cut goes on where it stopped; -fresh begins again.
+// pins it); so are the programs in the images that they run. Each process runs
+// a few specs and has a time limit. Results are kept, so a run that was cut goes
+// on where it stopped; -fresh begins again.
 package main
 
 import (
@@ -42,6 +42,7 @@ type options struct {
 	fresh  bool
 	keep   bool
 	atOnce int
+	batch  int
 	limit  time.Duration
 	budget time.Duration
 }
@@ -59,14 +60,15 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.BoolVar(&o.again, "again", false, "run specs again that did not pass")
 	flags.BoolVar(&o.fresh, "fresh", false, "forget all earlier results")
 	flags.BoolVar(&o.keep, "keep", false, "leave the lab running, and use the one that was left")
-	flags.IntVar(&o.atOnce, "at-once", 1, "specs that run at the same time, except serial ones")
-	flags.DurationVar(&o.limit, "limit", 10*time.Minute, "how long one spec may take")
+	flags.IntVar(&o.atOnce, "at-once", 1, "processes that run at the same time, except with serial specs")
+	flags.IntVar(&o.batch, "batch", 5, "specs of one process: its start takes seconds, its results come at its end")
+	flags.DurationVar(&o.limit, "limit", 10*time.Minute, "how long one spec may take, on average over its process")
 	flags.DurationVar(&o.budget, "budget", 2*time.Hour, "how long all specs may take; the rest is left for another run")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 || o.atOnce < 1 || o.limit <= 0 || o.budget <= 0 {
-		return o, errors.New("want no arguments, -at-once of at least 1, and positive times")
+	if flags.NArg() > 0 || o.atOnce < 1 || o.batch < 1 || o.limit <= 0 || o.budget <= 0 {
+		return o, errors.New("want no arguments, -at-once and -batch of at least 1, and positive times")
 	}
 	return o, nil
 }

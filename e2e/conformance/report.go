@@ -149,7 +149,7 @@ func lineOf(one spec, results map[string]result) line {
 	l := line{
 		Name:        strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(one.name, area), one.group)),
 		Group:       one.group,
-		Conformance: strings.Contains(one.name, "[Conformance]"),
+		Conformance: one.conformance(),
 	}
 	if l.Reason = leftOut(one); l.Reason != "" {
 		l.State = excluded

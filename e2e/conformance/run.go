@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,10 +49,16 @@ func (w *work) runAll(ctx context.Context, o options, chosen []spec, r *results)
 	defer func() { err = errors.Join(err, stop()) }()
 	w.say("running %d specs", total)
 	session := &session{work: w, cluster: c, results: r, limit: o.limit, end: time.Now().Add(o.budget), total: total}
-	if err := session.run(ctx, together, o.atOnce); err != nil {
+	if err := session.run(ctx, slices.Chunk(together, o.batch), o.atOnce); err != nil {
 		return err
 	}
-	return session.run(ctx, alone, 1)
+	if err := session.run(ctx, slices.Chunk(alone, 1), 1); err != nil {
+		return err
+	}
+	if left := int64(total) - session.done.Load(); left > 0 {
+		w.say("%d specs have no result: the -budget is used up; run this again, it goes on there", left)
+	}
+	return nil
 }
 
 // startBalancer starts the lab's load balancer. When that ends before stop is
@@ -82,66 +90,67 @@ type session struct {
 	done    atomic.Int64
 }
 
-func (s *session) run(ctx context.Context, specs []spec, atOnce int) error {
+func (s *session) run(ctx context.Context, batches iter.Seq[[]spec], atOnce int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	for _, one := range specs {
+	for batch := range batches {
 		group.Go(func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if time.Now().After(s.end) {
-				return fmt.Errorf("%d of %d specs have no result yet when the -budget is used up: run this again, it goes on there",
-					int64(s.total)-s.done.Load(), s.total)
+				return nil
 			}
-			return s.one(ctx, one)
+			return s.batch(ctx, batch)
 		})
 	}
 	return group.Wait()
 }
 
-// one runs a spec and keeps its result.
-func (s *session) one(ctx context.Context, one spec) error {
-	start := time.Now()
-	r, err := s.try(ctx, one)
+// batch runs specs and keeps their results.
+func (s *session) batch(ctx context.Context, specs []spec) error {
+	found, err := s.try(ctx, specs)
 	if err != nil {
-		return fmt.Errorf("run %q: %w", one.name, err)
+		return fmt.Errorf("run %q and those with it: %w", specs[0].name, err)
 	}
-	r.Ended = time.Now()
-	if err := s.results.add(r); err != nil {
-		return err
+	for _, r := range found {
+		r.Ended = time.Now()
+		if err := s.results.add(r); err != nil {
+			return err
+		}
+		text := string(r.State)
+		if r.Reason != "" {
+			text += " (" + r.Reason + ")"
+		}
+		s.say("%d/%d %s: %s, %.0fs", s.done.Add(1), s.total, r.Spec, text, r.Seconds)
 	}
-	text := string(r.State)
-	if r.Reason != "" {
-		text += " (" + r.Reason + ")"
-	}
-	s.say("%d/%d %s: %s, %.0fs", s.done.Add(1), s.total, one.name, text, time.Since(start).Seconds())
 	return nil
 }
 
-// afterLimit is what a spec that is over its limit has for cleaning up.
+// afterLimit is what a process that is over its limit has for cleaning up.
 const afterLimit = 2 * time.Minute
 
-// try runs the process of one spec, inside of the lab's network.
-func (s *session) try(ctx context.Context, one spec) (result, error) {
-	dir, err := os.MkdirTemp(s.dir, "spec-")
+// try runs one process, inside of the lab's network.
+func (s *session) try(ctx context.Context, batch []spec) ([]result, error) {
+	dir, err := os.MkdirTemp(s.dir, "specs-")
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	log, err := os.Create(filepath.Join(s.resultsDir(), logName(one.name)))
+	log, err := os.Create(filepath.Join(s.resultsDir(), logName(batch[0].name)))
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	defer log.Close() //nolint:errcheck // it is for people, and nobody is left to tell
 	report := filepath.Join(dir, "report.json")
-	limited, cancel := context.WithTimeout(ctx, s.limit+afterLimit)
+	limit := s.limit * time.Duration(len(batch))
+	limited, cancel := context.WithTimeout(ctx, limit+afterLimit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "ip", "netns", "exec", s.lab.Namespace(), s.suite.program(),
 		"--provider=local", "--kubeconfig="+s.kubeconfig, "--host="+apiServer, "--kubectl-path="+s.kubectl(),
 		"--e2e-output-dir="+dir, "--disable-log-dump",
-		"--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout="+s.limit.String(),
-		"--ginkgo.focus="+one.focus(), "--ginkgo.json-report="+report)
+		"--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout="+limit.String(),
+		"--ginkgo.focus="+focus(batch), "--ginkgo.json-report="+report)
 	key := filepath.Join(filepath.Dir(s.lab.Inventory()), "id_ed25519")
 	cmd.Env = append(os.Environ(), "KUBE_SSH_USER=root", "KUBE_SSH_KEY_PATH="+key)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -150,19 +159,20 @@ func (s *session) try(ctx context.Context, one spec) (result, error) {
 	cmd.WaitDelay = time.Minute
 	runErr := cmd.Run()
 	if ctx.Err() != nil {
-		return result{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	raw, err := os.ReadFile(report)
-	if errors.Is(err, fs.ErrNotExist) {
-		return result{}, fmt.Errorf("it left no report (%w); %s has what it said", runErr, log.Name())
+	if errors.Is(err, fs.ErrNotExist) && runErr != nil {
+		return failAll(batch, "its process left no report: "+runErr.Error()), nil
 	}
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
-	return one.outcome(raw)
+	return outcomes(raw, batch)
 }
 
-// logName is the name of the file that keeps what the process of a spec said.
+// logName is the name of the file that keeps what a process said, by its first
+// spec.
 func logName(spec string) string {
 	sum := sha256.Sum256([]byte(spec))
 	return fmt.Sprintf("%x.log", sum[:6])

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,11 @@ type spec struct {
 	name   string
 	group  string // the outermost container's text, without the area
 	serial bool   // disturbs others, or is disturbed by them
+	source string // file and line, so that they sort as in upstream's source
 }
+
+// conformance says whether every conformant cluster must pass the spec.
+func (s spec) conformance() bool { return strings.Contains(s.name, "[Conformance]") }
 
 // ginkgoReport is Ginkgo's JSON report, as far as it is used here.
 type ginkgoReport struct {
@@ -39,15 +44,18 @@ type ginkgoSpec struct {
 	LeafNodeType             string
 	LeafNodeText             string
 	LeafNodeLabels           []string
+	LeafNodeLocation         location
 	State                    string
 	RunTime                  time.Duration
 	Failure                  struct {
 		Message  string
-		Location struct {
-			FileName   string
-			LineNumber int
-		}
+		Location location
 	}
+}
+
+type location struct {
+	FileName   string
+	LineNumber int
 }
 
 func (s ginkgoSpec) name() string {
@@ -72,7 +80,7 @@ func readReport(raw []byte) ([]ginkgoSpec, error) {
 	}), nil
 }
 
-// specs lists the area's specs in the order of their source.
+// specs lists the area's specs in the order of upstream's source.
 func (s suite) specs(ctx context.Context) ([]spec, error) {
 	dir, err := os.MkdirTemp("", "muster-specs-")
 	if err != nil {
@@ -106,33 +114,61 @@ func parseSpecs(raw []byte) ([]spec, error) {
 		specs = append(specs, spec{
 			name: s.name(), group: strings.TrimPrefix(s.ContainerHierarchyTexts[0], area),
 			serial: s.labelled("Serial") || s.labelled("Disruptive"),
+			source: fmt.Sprintf("%s:%06d", s.LeafNodeLocation.FileName, s.LeafNodeLocation.LineNumber),
 		})
 	}
+	// The tests come in a random order. Several may be of one line.
+	slices.SortFunc(specs, func(a, b spec) int { return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.name, b.name)) })
 	if len(specs) == 0 {
 		return nil, errors.New("list the specs: the tests have none of " + strings.TrimSpace(area))
 	}
 	return specs, nil
 }
 
-// focus is the regular expression that matches this spec alone.
-func (s spec) focus() string { return regexp.QuoteMeta(s.name) + "$" }
+// focus is the regular expression that matches these specs alone.
+func focus(batch []spec) string {
+	var names []string
+	for _, s := range batch {
+		names = append(names, regexp.QuoteMeta(s.name))
+	}
+	return "(" + strings.Join(names, "|") + ")$"
+}
 
-// outcome finds what became of the spec in the report of its process. The
-// suite's own set-up may have failed before it.
-func (s spec) outcome(raw []byte) (result, error) {
+// outcomes finds what became of specs in the report of their process. One that
+// the process did not come to has no result. The suite's own set-up may have
+// failed before all of them.
+func outcomes(raw []byte, batch []spec) ([]result, error) {
 	all, err := readReport(raw)
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
+	byName := map[string]ginkgoSpec{}
 	for _, one := range all {
-		switch {
-		case one.LeafNodeType != "It":
-			return result{Spec: s.name, State: failed, Reason: one.LeafNodeType + ": " + firstLine(one.Failure.Message), Seconds: one.RunTime.Seconds()}, nil
-		case one.name() == s.name:
-			return one.result(), nil
+		if one.LeafNodeType != "It" {
+			return failAll(batch, one.LeafNodeType+": "+firstLine(one.Failure.Message)), nil
 		}
+		byName[one.name()] = one
 	}
-	return result{}, fmt.Errorf("read Ginkgo's report: it does not say what became of %q", s.name)
+	var results []result
+	for _, s := range batch {
+		one, ok := byName[s.name]
+		if !ok {
+			return nil, fmt.Errorf("read Ginkgo's report: it does not say what became of %q", s.name)
+		}
+		if one.State == "skipped" && one.Failure.Message == "" {
+			continue
+		}
+		results = append(results, one.result())
+	}
+	return results, nil
+}
+
+func failAll(batch []spec, reason string) []result {
+	var results []result
+	for _, s := range batch {
+		results = append(results, result{Spec: s.name, State: failed, Reason: reason})
+	}
+	return results
 }
 
 func (s ginkgoSpec) result() result {
