@@ -22,8 +22,12 @@ type looker func(context.Context, func(*proxier.Model, proxier.State)) error
 // explainer answers /debug/explain: why a frontend has its real servers.
 type explainer struct {
 	look    looker
-	servers func(context.Context, proxier.Frontend) (map[netip.AddrPort]kernel.RealServer, bool, error)
+	servers realServers
 }
+
+// realServers are the kernel's of some virtual servers;
+// [kernel.ReadRealServers].
+type realServers func(context.Context, []proxier.Frontend) (map[proxier.Frontend]map[netip.AddrPort]kernel.RealServer, error)
 
 const explainUsage = "ask for ?frontend=ADDRESS:PORT/PROTOCOL or ?service=NAMESPACE/NAME, with &format=json for programs\n"
 
@@ -49,14 +53,18 @@ func (x explainer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no Service of this proxier has that", http.StatusNotFound)
 		return
 	}
+	var frontends []proxier.Frontend
+	for _, e := range found {
+		frontends = append(frontends, e.Frontend)
+	}
+	servers, err := x.servers(r.Context(), frontends)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	var pages []page
 	for _, e := range found {
-		p, err := x.page(r.Context(), e)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		pages = append(pages, p)
+		pages = append(pages, newPage(e, servers))
 	}
 	write(w, pages, r.FormValue("format") == "json")
 }
@@ -137,12 +145,9 @@ type drainRow struct {
 	Connections int    `json:"connections"`
 }
 
-// page adds what the kernel says now.
-func (x explainer) page(ctx context.Context, e proxier.Explanation) (page, error) {
-	servers, there, err := x.servers(ctx, e.Frontend)
-	if err != nil {
-		return page{}, err
-	}
+// newPage adds what the kernel says now.
+func newPage(e proxier.Explanation, all map[proxier.Frontend]map[netip.AddrPort]kernel.RealServer) page {
+	servers, there := all[e.Frontend]
 	p := page{
 		Frontend: e.Frontend.String(), Service: e.Owner.Service.String(), Port: e.Owner.Port, Kind: e.Owner.Kind.String(),
 		Policy: "Cluster", Topology: e.Topology.String(), Node: e.Node, Zone: e.Zone,
@@ -178,7 +183,7 @@ func (x explainer) page(ctx context.Context, e proxier.Explanation) (page, error
 			p.Draining = append(p.Draining, drainRow{d.Addr.String(), s.Weight, s.Connections})
 		}
 	}
-	return p, nil
+	return p
 }
 
 func (p page) print(w io.Writer) {

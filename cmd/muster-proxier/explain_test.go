@@ -49,14 +49,11 @@ func explained(t *testing.T) http.Handler {
 	have.Servers[cluster] = server
 	return explainer{
 		look: func(_ context.Context, f func(*proxier.Model, proxier.State)) error { f(model, have); return nil },
-		servers: func(_ context.Context, f proxier.Frontend) (map[netip.AddrPort]kernel.RealServer, bool, error) {
-			if f != cluster {
-				return nil, false, nil
-			}
-			return map[netip.AddrPort]kernel.RealServer{
+		servers: func(context.Context, []proxier.Frontend) (map[proxier.Frontend]map[netip.AddrPort]kernel.RealServer, error) {
+			return map[proxier.Frontend]map[netip.AddrPort]kernel.RealServer{cluster: {
 				netip.MustParseAddrPort("10.244.0.2:8080"): {Weight: 1, Connections: 3},
 				netip.MustParseAddrPort("10.244.9.9:8080"): {Connections: 2},
-			}, true, nil
+			}}, nil
 		},
 	}
 }

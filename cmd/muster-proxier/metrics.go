@@ -20,6 +20,7 @@ import (
 // metrics keeps kube-proxy's names where the meaning is the same.
 type metrics struct {
 	registry    *prometheus.Registry
+	started     time.Time
 	sync        prometheus.Histogram
 	full        prometheus.Histogram
 	partial     prometheus.Histogram
@@ -43,6 +44,7 @@ func newMetrics() *metrics {
 	slow := prometheus.ExponentialBuckets(0.001, 2, 19)  // 1 ms to 4 min
 	m := &metrics{
 		registry:    prometheus.NewRegistry(),
+		started:     time.Now(),
 		sync:        histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time of one pass.", fine),
 		full:        histogram("kubeproxy_sync_full_proxy_rules_duration_seconds", "Time of one pass that read the whole kernel.", fine),
 		partial:     histogram("kubeproxy_sync_partial_proxy_rules_duration_seconds", "Time of one pass over what changed.", fine),
@@ -114,7 +116,10 @@ func (m *metrics) report(r proxier.Report) {
 	m.waited.Observe(r.Waited.Seconds())
 	m.lastSync.Set(seconds(time.Now()))
 	for _, at := range r.Triggered {
-		m.programming.Observe(time.Since(at).Seconds())
+		// What happened before this program started did not wait for it.
+		if at.After(m.started) {
+			m.programming.Observe(time.Since(at).Seconds())
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func TestMetrics(t *testing.T) {
 		func() proxier.Survey {
 			return proxier.Survey{NoLocalInternal: 5, NoLocalExternal: 6, Conflicts: make([]proxier.Conflict, 7), Faults: make([]proxier.Fault, 8)}
 		})
-	m.report(proxier.Report{Full: true, Why: "events were lost: too many", Changes: 7, Frontends: 3, Triggered: []time.Time{time.Now()}})
+	m.report(proxier.Report{Full: true, Why: "events were lost: too many", Changes: 7, Frontends: 3, Triggered: []time.Time{time.Now(), time.Now().Add(-time.Hour)}})
 	refused := &proxier.ChangeError{Err: unix.EEXIST}
 	m.report(proxier.Report{Slices: 2, Draining: 2, Err: fmt.Errorf("a pass: %w", errors.Join(refused, refused, errors.New("no"), errors.Join(unix.ENOBUFS)))})
 	body := scraped(t, m)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -40,7 +39,7 @@ type hostKernel struct {
 	watch   func(context.Context, kernel.Events) error
 	set     func(kernel.Settings) error
 	stats   func(context.Context) (map[proxier.Frontend]kernel.Stats, error)
-	servers func(context.Context, proxier.Frontend) (map[netip.AddrPort]kernel.RealServer, bool, error)
+	servers realServers
 }
 
 // realKernel is the one of this host.

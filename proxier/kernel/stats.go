@@ -85,28 +85,26 @@ type RealServer struct {
 	Connections int // that are not forgotten yet, closing ones too
 }
 
-// ReadRealServers reads the real servers of one virtual server, and whether
-// there is one. It may run beside a [Kernel].
-func ReadRealServers(ctx context.Context, f proxier.Frontend) (map[netip.AddrPort]RealServer, bool, error) {
+// ReadRealServers reads the real servers of some virtual servers; those that
+// do not exist are left out. It may run beside a [Kernel].
+func ReadRealServers(ctx context.Context, of []proxier.Frontend) (map[proxier.Frontend]map[netip.AddrPort]RealServer, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	v, err := dialIPVS()
+	all, err := readProc()
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	defer v.close()
-	_, there, err := v.server(f)
-	if err != nil || !there {
-		return nil, false, err
+	found := map[proxier.Frontend]map[netip.AddrPort]RealServer{}
+	for _, f := range of {
+		list, there := all[f]
+		if !there {
+			continue
+		}
+		found[f] = map[netip.AddrPort]RealServer{}
+		for _, d := range list {
+			found[f][d.Addr] = RealServer{d.Weight, d.conns}
+		}
 	}
-	list, err := v.dests(f)
-	if err != nil {
-		return nil, false, err
-	}
-	servers := map[netip.AddrPort]RealServer{}
-	for _, d := range list {
-		servers[d.Addr] = RealServer{d.Weight, d.conns}
-	}
-	return servers, there, nil
+	return found, nil
 }
