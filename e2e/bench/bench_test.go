@@ -8,11 +8,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/muster-project/muster/e2e/bench/document"
 	"github.com/muster-project/muster/internal/golden"
 )
 
@@ -38,7 +38,7 @@ func someRuns() results {
 }
 
 func TestSection(t *testing.T) {
-	where := place{Cores: 2, Model: "Example CPU", Kernel: "6.12.0", Load: "0.10, 0.20, 0.30", Commit: "0123456789ab"}
+	where := document.Place{Cores: 2, Model: "Example CPU", Kernel: "6.12.0", Load: "0.10, 0.20, 0.30", Commit: "0123456789ab"}
 	out, err := render(where, someRuns())
 	if err != nil {
 		t.Fatal(err)
@@ -60,49 +60,6 @@ func TestMedianIsARun(t *testing.T) {
 		if got := median(c.values, same); got != c.want {
 			t.Errorf("median of %v is %d, want %d", c.values, got, c.want)
 		}
-	}
-}
-
-func TestReplaceSection(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "benchmarks.md")
-	steps := []struct{ before, section, want string }{
-		{"", "one\n", "# Benchmarks\n\n" + sectionBegin + "one\n" + sectionEnd},
-		{"# Mine\n\ntext\n", "one\n", "# Mine\n\ntext\n\n" + sectionBegin + "one\n" + sectionEnd},
-		{"# Mine\n\n" + sectionBegin + "one\n" + sectionEnd + "\n## Other\n", "two\n",
-			"# Mine\n\n" + sectionBegin + "two\n" + sectionEnd + "\n## Other\n"},
-	}
-	for _, s := range steps {
-		if err := os.RemoveAll(path); err != nil {
-			t.Fatal(err)
-		}
-		if s.before != "" {
-			if err := os.WriteFile(path, []byte(s.before), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 2 { // again changes nothing
-			if err := replaceSection(path, []byte(s.section)); err != nil {
-				t.Fatal(err)
-			}
-			if got, err := os.ReadFile(path); err != nil || string(got) != s.want {
-				t.Errorf("from %q: %q (%v), want %q", s.before, got, err, s.want)
-			}
-		}
-	}
-}
-
-// Half a section could be somebody's text.
-func TestHalfASectionIsLeftAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "benchmarks.md")
-	half := "# Mine\n" + sectionBegin + "text\n"
-	if err := os.WriteFile(path, []byte(half), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := replaceSection(path, []byte("one\n")); err == nil {
-		t.Error("no error")
-	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != half {
-		t.Errorf("the file is now %q (%v)", got, err)
 	}
 }
 
@@ -136,15 +93,6 @@ func TestWithout(t *testing.T) {
 		if got, err := without([]byte(bad), "w-1"); err == nil {
 			t.Errorf("from %q it made %q", bad, got)
 		}
-	}
-}
-
-func TestModelOf(t *testing.T) {
-	if got := modelOf([]byte("processor\t: 0\nmodel name\t: Example CPU @ 2 GHz: fast\n")); got != "Example CPU @ 2 GHz: fast" {
-		t.Errorf("%q", got)
-	}
-	if got := modelOf([]byte("processor\t: 0\n")); got == "" {
-		t.Error("nothing is known of a processor without a name")
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/muster-project/muster/e2e/bench/document"
 )
 
 func main() {
@@ -62,7 +64,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	where, err := describe(ctx)
+	where, err := document.Here(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,5 +87,5 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if o.out == "" {
 		return nil
 	}
-	return replaceSection(o.out, section)
+	return document.Section{Name: "install", By: "e2e/bench"}.Replace(o.out, section)
 }

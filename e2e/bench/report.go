@@ -4,18 +4,17 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/muster-project/muster/e2e/bench/document"
 )
 
 // section is what files/section.md.tmpl is rendered from.
 type section struct {
-	place
+	document.Place
 	Runs     int
 	Rows     []row
 	Phases   []span // of muster's median init
@@ -28,7 +27,7 @@ type section struct {
 // row is one comparison.
 type row struct{ What, Muster, Peer, Ratio string }
 
-func render(where place, r results) ([]byte, error) {
+func render(where document.Place, r results) ([]byte, error) {
 	text, err := files.ReadFile("files/section.md.tmpl")
 	if err != nil {
 		return nil, err
@@ -42,12 +41,12 @@ func render(where place, r results) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-func summary(where place, r results) section {
+func summary(where document.Place, r results) section {
 	init := func(m musterRun) time.Duration { return m.init.wall }
 	typical := medianRun(r.muster, init)
 	join := medianRun(r.muster, func(m musterRun) time.Duration { return m.join.wall })
 	return section{
-		place: where, Runs: len(r.muster),
+		Place: where, Runs: len(r.muster),
 		Rows:     rows(r),
 		Phases:   typical.initReport.Phases,
 		Reach:    text(reach(typical.initReport)),
@@ -95,42 +94,6 @@ func ratio(peer, muster time.Duration) string {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
-
-// Marks of the section in the file; what is around them stays.
-const (
-	sectionBegin = "<!-- install: written by e2e/bench -->\n"
-	sectionEnd   = "<!-- install: end -->\n"
-)
-
-// replaceSection puts the section into a file, in place of an earlier one or
-// at its end.
-func replaceSection(path string, section []byte) error {
-	old, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		old, err = []byte("# Benchmarks\n"), nil
-	}
-	if err != nil {
-		return err
-	}
-	replaced, err := withSection(string(old), string(section))
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(replaced), 0o644)
-}
-
-func withSection(old, section string) (string, error) {
-	whole := sectionBegin + section + sectionEnd
-	before, rest, has := strings.Cut(old, sectionBegin)
-	if !has {
-		return strings.TrimRight(old, "\n") + "\n\n" + whole, nil
-	}
-	_, after, ends := strings.Cut(rest, sectionEnd)
-	if !ends {
-		return "", fmt.Errorf("%q is not followed by %q: put it back, or remove both", strings.TrimSpace(sectionBegin), strings.TrimSpace(sectionEnd))
-	}
-	return before + whole + after, nil
-}
 
 // reach is how long hosts were being reached: until the first phase began.
 func reach(r runReport) time.Duration {

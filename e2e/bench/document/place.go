@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package document is where the benchmarks write what they found: a section
+// each in one Markdown file, and the place where it was measured.
+package document
 
 import (
 	"bufio"
@@ -15,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where numbers were measured.
-type place struct {
+// Place is where numbers were measured.
+type Place struct {
 	Cores  int
 	Model  string
 	Kernel string
@@ -24,8 +26,10 @@ type place struct {
 	Commit string
 }
 
-func describe(ctx context.Context) (place, error) {
-	p := place{Cores: runtime.NumCPU()}
+// Here describes this computer and the source tree around the working
+// directory.
+func Here(ctx context.Context) (Place, error) {
+	p := Place{Cores: runtime.NumCPU()}
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return p, err
