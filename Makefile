@@ -70,6 +70,7 @@ kernels: tools ## the proxier's kernel tests on Debian's own kernel, emulated: m
 .PHONY: bench
 bench: tools ## the numbers of docs/benchmarks.md
 	$(GO) run ./e2e/bench -out docs/benchmarks.md
+	$(GO) run ./e2e/bench/proxier -out docs/benchmarks.md
 
 .PHONY: conformance
 conformance: tools ## upstream's own tests of Services: docs/conformance.md
