@@ -15,7 +15,7 @@ func groups() []string {
 		"Services", "Conntrack", "LoadBalancers [Feature:LoadBalancer]",
 		"LoadBalancers ExternalTrafficPolicy: Local [Feature:LoadBalancer] [Slow]", "KubeProxy", "Networking", "Traffic Distribution", "Topology Hints",
 		"HostPort", "Service CIDRs", "ServiceCIDR and IPAddress API", "EndpointSlice", "EndpointSliceMirroring",
-		"Endpoints", "EndpointsController", "Proxy", "NoSNAT", "Connectivity Pod Lifecycle", "Service endpoints latency",
+		"[Feature:IPv6DualStack]", "Endpoints", "EndpointsController", "Proxy", "NoSNAT", "Connectivity Pod Lifecycle", "Service endpoints latency",
 	}
 }
 
@@ -29,7 +29,6 @@ type exclusion struct {
 // would look for. The first that matches counts.
 func exclusions() []exclusion {
 	return []exclusion{
-		{"[Feature:IPv6DualStack]", "the lab's cluster has IPv4 only: a host of the inventory has one address, so nodes are of one family"},
 		{"[Feature:Networking-IPv4]", "the lab has no way to the Internet"},
 		{"[Feature:Networking-IPv6]", "the lab has no way to the Internet"},
 		{"[Feature:Networking-DNS]", "the lab has no way to the Internet"},
@@ -43,7 +42,10 @@ func exclusions() []exclusion {
 const otherGroup = "is not about Services"
 
 // leftOut says why a spec does not run; empty is that it does.
-func leftOut(s spec) string {
+func leftOut(s spec, dualStack bool) string {
+	if strings.Contains(s.name, "[Feature:IPv6DualStack]") && !dualStack {
+		return "the cluster of this run has IPv4 only (-dual-stack makes one that has both)"
+	}
 	for _, e := range exclusions() {
 		if strings.Contains(s.name, e.text) {
 			return e.reason
@@ -57,8 +59,8 @@ func leftOut(s spec) string {
 
 // choose gives the specs that run: first those that every cluster must pass,
 // then by group, and otherwise as they came.
-func choose(specs []spec) []spec {
-	chosen := slices.DeleteFunc(slices.Clone(specs), func(s spec) bool { return leftOut(s) != "" })
+func choose(specs []spec, dualStack bool) []spec {
+	chosen := slices.DeleteFunc(slices.Clone(specs), func(s spec) bool { return leftOut(s, dualStack) != "" })
 	slices.SortStableFunc(chosen, func(a, b spec) int {
 		if a.conformance() != b.conformance() {
 			return map[bool]int{true: -1, false: 1}[a.conformance()]

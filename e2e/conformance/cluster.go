@@ -67,7 +67,8 @@ func (w *work) open(ctx context.Context, o options) (*cluster, error) {
 	w.say("starting the machines of lab %s", o.lab)
 	var err error
 	c.lab, err = lab.Up(ctx, lab.Spec{
-		Name: o.lab, Machines: lab.Standard(1, len(zones()), 0, memoryMiB), Forwarder: []string{w.muster, "lab", "forward"},
+		Name: o.lab, Machines: lab.Standard(1, len(zones()), 0, memoryMiB), DualStack: w.dual,
+		Forwarder: []string{w.muster, "lab", "forward"},
 	}, nil)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ const (
 	restart  = "[sig-network] Services should work after restarting kube-proxy [Disruptive]"
 	granular = "[sig-network] Networking Granular Checks: Services should function for pod-Service: http"
 	udp      = "[sig-network] Conntrack should be able to preserve UDP traffic"
+	dual     = "[sig-network] [Feature:IPv6DualStack] should create service"
 	dns      = "[sig-network] DNS should provide DNS for services [Conformance]"
 )
 
@@ -68,19 +69,22 @@ func TestParseSpecs(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	if got, want := names(choose(someSpecs(t))), []string{basic, restart, udp, granular}; !slices.Equal(got, want) {
+	if got, want := names(choose(someSpecs(t), false)), []string{basic, restart, udp, granular}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	for name, want := range map[string]string{
 		basic: "", dns: otherGroup,
-		"[sig-network] [Feature:IPv6DualStack] should create service": "IPv4 only",
+		dual: "IPv4 only",
 		"[sig-network] Networking should do [Feature:Networking-DNS]": "Internet",
 	} {
 		group, _, _ := strings.Cut(strings.TrimPrefix(name, area), " ")
-		got := leftOut(spec{name: name, group: group})
+		got := leftOut(spec{name: name, group: group}, false)
 		if (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: left out because %q, want %q", name, got, want)
 		}
+	}
+	if got := leftOut(spec{name: dual, group: "[Feature:IPv6DualStack]"}, true); got != "" {
+		t.Errorf("left out of a dual-stack cluster: %s", got)
 	}
 }
 

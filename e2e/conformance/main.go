@@ -41,6 +41,7 @@ type options struct {
 	again  bool
 	fresh  bool
 	keep   bool
+	dual   bool
 	atOnce int
 	batch  int
 	limit  time.Duration
@@ -60,6 +61,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.BoolVar(&o.again, "again", false, "run specs again that did not pass")
 	flags.BoolVar(&o.fresh, "fresh", false, "forget all earlier results")
 	flags.BoolVar(&o.keep, "keep", false, "leave the lab running, and use the one that was left")
+	flags.BoolVar(&o.dual, "dual-stack", false, "make a cluster of IPv4 and IPv6, with results of its own")
 	flags.IntVar(&o.atOnce, "at-once", 1, "processes that run at the same time, except with serial specs")
 	flags.IntVar(&o.batch, "batch", 5, "specs of one process: its start takes seconds, its results come at its end")
 	flags.DurationVar(&o.limit, "limit", 10*time.Minute, "how long one spec may take, on average over its process")
@@ -80,7 +82,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	say := newSay(errOut)
-	w, cleanUp, err := prepare(ctx, say)
+	w, cleanUp, err := prepare(ctx, o.dual, say)
 	if err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := w.runAll(ctx, o, choose(specs), results); err != nil {
+	if err := w.runAll(ctx, o, choose(specs, o.dual), results); err != nil {
 		return err
 	}
 	where, err := w.describe(ctx)

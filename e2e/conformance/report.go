@@ -26,11 +26,12 @@ type place struct {
 	Bundle     string
 	Workers    int
 	MemoryMiB  int
+	DualStack  bool
 }
 
 // describe asks git which source this is, and whether it was changed since.
 func (w *work) describe(ctx context.Context) (place, error) {
-	p := place{Kubernetes: kubernetes, Bundle: w.bundle, Workers: len(zones()), MemoryMiB: memoryMiB}
+	p := place{Kubernetes: kubernetes, Bundle: w.bundle, Workers: len(zones()), MemoryMiB: memoryMiB, DualStack: w.dual}
 	head, err := output(exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD"))
 	if err != nil {
 		return p, err
@@ -114,7 +115,7 @@ func summary(where place, specs []spec, results map[string]result) section {
 	totals := map[string]*total{}
 	sum := total{Group: "all"}
 	for _, one := range specs {
-		l := lineOf(one, results)
+		l := lineOf(one, where.DualStack, results)
 		s.Lines = append(s.Lines, l)
 		if totals[l.Group] == nil {
 			totals[l.Group] = &total{Group: l.Group}
@@ -145,13 +146,13 @@ func byGroup(a, b string) int {
 	return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b))
 }
 
-func lineOf(one spec, results map[string]result) line {
+func lineOf(one spec, dualStack bool, results map[string]result) line {
 	l := line{
 		Name:        strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(one.name, area), one.group)),
 		Group:       one.group,
 		Conformance: one.conformance(),
 	}
-	if l.Reason = leftOut(one); l.Reason != "" {
+	if l.Reason = leftOut(one, dualStack); l.Reason != "" {
 		l.State = excluded
 		return l
 	}

@@ -22,6 +22,7 @@ type work struct {
 	muster string // the program
 	bundle string // its version, which says what is in it
 	suite  suite
+	dual   bool // the cluster has IPv4 and IPv6
 }
 
 func (w *work) kubectl() string { return filepath.Join(w.dir, "kubectl") }
@@ -29,7 +30,11 @@ func (w *work) kubectl() string { return filepath.Join(w.dir, "kubectl") }
 // resultsDir is named after what was tested and what tested it: results of
 // other programs are not mixed in.
 func (w *work) resultsDir() string {
-	return filepath.Join(w.cache, "run-"+strings.ReplaceAll(w.bundle, "+", "-")+"-"+w.suite.key)
+	name := "run-" + strings.ReplaceAll(w.bundle, "+", "-") + "-" + w.suite.key
+	if w.dual {
+		name += "-dual"
+	}
+	return filepath.Join(w.cache, name)
 }
 
 // keepRuns is how many sets of results stay in the cache.
@@ -37,7 +42,7 @@ const keepRuns = 5
 
 // prepare builds muster, the bundle and the tests from the source tree around
 // the working directory.
-func prepare(ctx context.Context, say func(string, ...any)) (_ *work, cleanUp func(), err error) {
+func prepare(ctx context.Context, dual bool, say func(string, ...any)) (_ *work, cleanUp func(), err error) {
 	caches, err := os.UserCacheDir()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find a place for the tests: %w", err)
@@ -52,7 +57,7 @@ func prepare(ctx context.Context, say func(string, ...any)) (_ *work, cleanUp fu
 			remove()
 		}
 	}()
-	w := &work{say: say, dir: dir, cache: filepath.Join(caches, "muster", "conformance"), muster: filepath.Join(dir, "muster")}
+	w := &work{say: say, dual: dual, dir: dir, cache: filepath.Join(caches, "muster", "conformance"), muster: filepath.Join(dir, "muster")}
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return nil, nil, err
