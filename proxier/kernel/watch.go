@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	nl "github.com/mdlayher/netlink"
@@ -85,7 +87,10 @@ func Watch(ctx context.Context, tell Events) error {
 
 // watchDrift follows our table and our routing rule.
 func watchDrift(ctx context.Context) (drift [2]<-chan string, err error) {
-	var table transaction
+	table, err := newTransaction()
+	if err != nil {
+		return drift, err
+	}
 	if drift[0], err = watch(ctx, unix.NETLINK_NETFILTER, table.see, unix.NFNLGRP_NFTABLES); err != nil {
 		return drift, fmt.Errorf("subscribe to nftables: %w", err)
 	}
@@ -200,8 +205,38 @@ func seeRules(messages []nl.Message) (drift string) {
 }
 
 // transaction collects the events of one nftables transaction. The kernel
-// ends each with a NEWGEN event that names the task that made it.
-type transaction struct{ deleted string }
+// ends each with a NEWGEN event that names the task that made it, by a number
+// that a PID namespace hides: in a container its name has to do.
+type transaction struct {
+	deleted string
+	ourName string // where numbers say nothing; "" is elsewhere
+}
+
+// firstPIDNamespace is its link in /proc (PROC_PID_INIT_INO).
+const firstPIDNamespace = "pid:[4026531836]"
+
+func newTransaction() (*transaction, error) {
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return nil, fmt.Errorf("find out whether this is a container: %w", err)
+	}
+	if namespace == firstPIDNamespace {
+		return &transaction{}, nil
+	}
+	name, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		return nil, fmt.Errorf("read this program's name: %w", err)
+	}
+	return &transaction{ourName: strings.TrimSpace(string(name))}, nil
+}
+
+// ours tells whether this process made it.
+func (t *transaction) ours(attrs map[uint16][]byte) bool {
+	if t.ourName != "" {
+		return string(bytes.TrimRight(attrs[unix.NFTA_GEN_PROC_NAME], "\x00")) == t.ourName
+	}
+	return ourTask(attrs[unix.NFTA_GEN_PROC_PID])
+}
 
 func (t *transaction) see(messages []nl.Message) (drift string) {
 	for _, m := range messages {
@@ -219,7 +254,7 @@ func (t *transaction) see(messages []nl.Message) (drift string) {
 				t.deleted = deletions(kind)
 			}
 		case unix.NFT_MSG_NEWGEN:
-			if t.deleted != "" && !ourTask(attrs[unix.NFTA_GEN_PROC_PID]) {
+			if t.deleted != "" && !t.ours(attrs) {
 				drift = t.deleted
 			}
 			t.deleted = ""
