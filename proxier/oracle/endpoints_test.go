@@ -4,6 +4,7 @@ package oracle
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -24,7 +25,8 @@ const sequences = 2000
 
 // FuzzEndpoints lets anything happen to a small cluster. After each event the
 // endpoints of every frontend must be those that upstream's CategorizeEndpoints
-// names, and the state the same as one computed from scratch.
+// names, the health checks as upstream's, and the state the same as one
+// computed from scratch.
 func FuzzEndpoints(f *testing.F) {
 	for seed := range uint64(10) {
 		f.Add(seed)
@@ -75,6 +77,11 @@ func sequence(t *testing.T, seed uint64) {
 		}
 		if complaint := want.compare(m.Want()); complaint != "" {
 			t.Errorf("%s\nin\n%s", complaint, m.Want())
+			return
+		}
+		checks, _ := m.HealthChecks()
+		if want := health(v4, v6); !maps.Equal(checks, want) {
+			t.Errorf("health checks %v, upstream %v", checks, want)
 			return
 		}
 	}
@@ -151,6 +158,21 @@ func (u *upstream) want(node proxier.Node, w want) {
 			}
 		}
 	}
+}
+
+// health is what load balancers are told. Upstream answers for one family,
+// muster for both.
+func health(families ...*upstream) map[uint16]proxier.HealthCheck {
+	all := map[uint16]proxier.HealthCheck{}
+	for _, u := range families {
+		local := u.endpoints.LocalReadyEndpoints()
+		for name, port := range u.services.HealthCheckNodePorts() {
+			all[port] = proxier.HealthCheck{
+				Port: port, Service: proxier.Name{Namespace: name.Namespace, Name: name.Name}, Local: all[port].Local + local[name],
+			}
+		}
+	}
+	return all
 }
 
 func addrOf(ip net.IP) netip.Addr {
