@@ -19,7 +19,7 @@ const module = "github.com/muster-project/muster/"
 var layers = [][]string{
 	{"internal"},
 	{"version", "pki", "inventory", "remote", "kubeconfig", "proxier", "bundle/internal"},
-	{"bundle", "templates", "etcd", "addons", "remote/ssh", "remote/sshtest", "cmd/muster-proxier"},
+	{"bundle", "templates", "etcd", "addons", "remote/ssh", "remote/sshtest", "cmd/muster-proxier", "deploy"},
 	{"bundle/build", "plan/step", "e2e/lab", "cmd/muster-etcd"},
 	{"facts", "agent/protocol", "agent/approver", "internal/prerequisites"},
 	{"plan", "agent"},

@@ -78,6 +78,6 @@ func (h *Handover) say(r Remains, last *Remains) {
 		h.Log.Warn("a chain of kube-proxy stays", "chain", chain, "why", why)
 	}
 	for _, what := range r.Unseen {
-		h.Log.Warn("cannot look everywhere for what kube-proxy left", "not at", what)
+		h.Log.Warn("something of kube-proxy cannot be cleared from here", "what", what)
 	}
 }

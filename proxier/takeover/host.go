@@ -25,6 +25,9 @@ type Host struct {
 	Foreign func(proxier.Frontend) bool
 	// KeepDevice leaves kube-ipvs0 there, empty.
 	KeepDevice bool
+	// Forwards says that a FORWARD chain that drops by policy accepts Services
+	// without kube-proxy's chain for that.
+	Forwards bool
 }
 
 // Find lists what kube-proxy left. It changes nothing. The successor's table
@@ -34,7 +37,7 @@ func (h Host) Find(ctx context.Context) (Remains, error) {
 	if err := ctx.Err(); err != nil {
 		return r, err
 	}
-	if err := errors.Join(findNFT(&r), findLegacy(ctx, &r), findDevice(&r)); err != nil {
+	if err := errors.Join(findNFT(&r, h.Forwards), findLegacy(ctx, &r), findDevice(&r)); err != nil {
 		return r, fmt.Errorf("look for what kube-proxy left: %w", err)
 	}
 	if err := h.findSetsAndServers(ctx, &r); err != nil {

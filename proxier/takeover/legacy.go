@@ -7,81 +7,75 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/muster-project/muster/proxier/xtables"
 )
 
-// legacyTool names the programs for the legacy tables of one family. The
+// legacyTool is the pair of programs for the legacy tables of one family. The
 // kernel takes those tables only as a whole, so changing one by hand means to
 // understand every extension that somebody may have used in it; these
 // programs do. They are the only ones that this package starts, at a takeover
-// and where legacy tables exist.
-type legacyTool struct {
-	family string
-	names  string // the kernel's list of the tables in use
-	save   string
-	load   string
-}
+// and where legacy tables have chains of kube-proxy.
+type legacyTool struct{ save, load string }
 
-func legacyTools() []legacyTool {
-	return []legacyTool{
-		{"ip", "/proc/thread-self/net/ip_tables_names", "iptables-legacy-save", "iptables-legacy-restore"},
-		{"ip6", "/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy-save", "ip6tables-legacy-restore"},
+func toolOf(family string) legacyTool {
+	if family == "ip6" {
+		return legacyTool{"ip6tables-legacy-save", "ip6tables-legacy-restore"}
 	}
+	return legacyTool{"iptables-legacy-save", "iptables-legacy-restore"}
 }
 
 // findLegacy looks at the tables of iptables-legacy.
 func findLegacy(ctx context.Context, r *Remains) error {
-	for _, t := range legacyTools() {
-		tables, err := t.tables()
+	for _, f := range xtables.Families() {
+		used, err := f.Tables()
 		if err != nil {
 			return err
 		}
-		for _, name := range tables {
-			table := Table{Legacy, t.family, name}
-			save := exec.CommandContext(ctx, t.save, "-t", name)
-			out, err := save.Output()
-			if errors.Is(err, exec.ErrNotFound) {
-				r.Unseen = append(r.Unseen, fmt.Sprintf("the table %s, because %s is not installed here: look with `%s -t %s | grep KUBE-` where it is, and remove with `kube-proxy --cleanup`",
-					table, t.save, t.save, name))
+		for _, name := range used {
+			if !slices.Contains(iptablesTables(), name) {
 				continue
 			}
+			content, err := f.Read(name)
 			if err != nil {
-				return fmt.Errorf("%s -t %s: %w: %s", t.save, name, err, stderr(err))
+				return err
 			}
-			parseSave(string(out), table).report(r, table)
+			if slices.ContainsFunc(content.Chains, ownChain) {
+				if err := findLegacyTable(ctx, r, Table{Legacy, f.Name, name}); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
 }
 
+func findLegacyTable(ctx context.Context, r *Remains, table Table) error {
+	tool := toolOf(table.Family)
+	out, err := exec.CommandContext(ctx, tool.save, "-t", table.Name).Output()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		// In a container or in the sandbox of a unit it cannot do its work.
+		r.Unseen = append(r.Unseen, fmt.Sprintf("chains of kube-proxy in the table %s stay: %v%s. As root on the host do `muster-proxier --clear-kube-proxy`, or `%s -t %s | grep -v KUBE- | %s`; the kubelet makes its own chains again",
+			table, err, stderr(err), tool.save, table.Name, tool.load))
+		return nil
+	}
+	parseSave(string(out), table).report(r, table)
+	return nil
+}
+
+// stderr is what a program said before it ended badly.
 func stderr(err error) string {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return strings.TrimSpace(string(exit.Stderr))
+		return ": " + strings.TrimSpace(string(exit.Stderr))
 	}
 	return ""
-}
-
-// tables are those of kube-proxy's tables that the kernel has.
-func (t legacyTool) tables() ([]string, error) {
-	data, err := os.ReadFile(t.names)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the tables of iptables-legacy: %w", err)
-	}
-	var used []string
-	for _, name := range strings.Fields(string(data)) {
-		if slices.Contains(iptablesTables(), name) {
-			used = append(used, name)
-		}
-	}
-	return used, nil
 }
 
 // parseSave reads one table as iptables-save prints it: a line `:CHAIN POLICY
@@ -128,18 +122,20 @@ func jumpOf(fields []string) string {
 
 // clearLegacy removes jumps and chains, each table in one transaction.
 func clearLegacy(ctx context.Context, r Remains) error {
-	for _, t := range legacyTools() {
+	for _, family := range []string{"ip", "ip6"} {
 		for _, name := range iptablesTables() {
-			script := restoreScript(r, Table{Legacy, t.family, name})
+			table := Table{Legacy, family, name}
+			script := restoreScript(r, table)
 			if script == "" {
 				continue
 			}
-			load := exec.CommandContext(ctx, t.load, "--noflush")
+			program := toolOf(family).load
+			load := exec.CommandContext(ctx, program, "--noflush")
 			load.Stdin = strings.NewReader(script)
 			var said bytes.Buffer
 			load.Stderr = &said
 			if err := load.Run(); err != nil {
-				return fmt.Errorf("%s: remove kube-proxy's chains from the table %s of %s: %w: %s", t.load, name, t.family, err, strings.TrimSpace(said.String()))
+				return fmt.Errorf("%s: remove kube-proxy's chains from the table %s: %w: %s", program, table, err, strings.TrimSpace(said.String()))
 			}
 		}
 	}

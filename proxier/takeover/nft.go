@@ -34,7 +34,8 @@ func dialNFT() (*nftables.Conn, error) {
 }
 
 // findNFT looks at nftables: kube-proxy's own tables, and those of iptables.
-func findNFT(r *Remains) error {
+// forwards is Host.Forwards.
+func findNFT(r *Remains, forwards bool) error {
 	c, err := dialNFT()
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func findNFT(r *Remains) error {
 			return fmt.Errorf("list nftables chains of %s: %w", family, err)
 		}
 		for _, name := range iptablesTables() {
-			if err := findChains(c, r, Table{NFT, family, name}, chains); err != nil {
+			if err := findChains(c, r, Table{NFT, family, name}, chains, forwards); err != nil {
 				return err
 			}
 		}
@@ -65,7 +66,7 @@ func findNFT(r *Remains) error {
 
 // findChains looks at one table of iptables. Only the rules of others' chains
 // are read: kube-proxy may have a hundred thousand.
-func findChains(c *nftables.Conn, r *Remains, table Table, all []*nftables.Chain) error {
+func findChains(c *nftables.Conn, r *Remains, table Table, all []*nftables.Chain, forwards bool) error {
 	var l layout
 	for _, ch := range all {
 		if ch.Table.Name != table.Name {
@@ -78,7 +79,7 @@ func findChains(c *nftables.Conn, r *Remains, table Table, all []*nftables.Chain
 		l.others = append(l.others, otherChain{
 			name:  ch.Name,
 			base:  ch.Hooknum != nil,
-			drops: ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop,
+			drops: !forwards && ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop,
 		})
 	}
 	if len(l.own) == 0 {

@@ -69,7 +69,7 @@ type Remains struct {
 	// Needed are chains that must stay: what would break, by chain. They are
 	// not in Chains.
 	Needed map[Chain]string
-	// Unseen is what could not be looked at, each with what a person can do.
+	// Unseen is what cannot be cleared from here, each with what a person can do.
 	Unseen []string
 }
 
