@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // sysctl is one setting.
@@ -84,7 +86,22 @@ type timeouts interface {
 }
 
 func newSysctls(stateDir string) sysctls {
-	return sysctls{root: "/proc/sys", file: filepath.Join(stateDir, "sysctls.json"), timeouts: netlinkTimeouts{}}
+	return sysctls{root: procSys(), file: filepath.Join(stateDir, "sysctls.json"), timeouts: netlinkTimeouts{}}
+}
+
+// procSys is where settings are. A container without privileges has /proc/sys
+// read-only, and nothing can be mounted over a part of it; its manifest
+// mounts the host's /proc/sys/net below /host/proc/sys instead.
+func procSys() string {
+	const usual, mounted = "/proc/sys", "/host/proc/sys"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(usual, &fs); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
+		return usual
+	}
+	if _, err := os.Stat(mounted + "/net"); err != nil {
+		return usual
+	}
+	return mounted
 }
 
 // change is one setting that was changed.
