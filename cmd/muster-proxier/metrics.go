@@ -179,3 +179,9 @@ func (m *metrics) asked(path string, code int) {
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
+
+// neighbours counts firewalls and bridges that Services may suffer from.
+func (m *metrics) neighbours(found func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "muster_proxier_neighbour_findings", Help: "Firewalls and bridges on this host that Services may suffer from; the log names them."}, found))
+}

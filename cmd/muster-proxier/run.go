@@ -21,15 +21,21 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/muster-project/muster/proxier/kernel"
+	"github.com/muster-project/muster/proxier/neighbours"
 )
 
 // options are the command line.
 type options struct {
 	config   string
+	hostname string
 	nodeIPs  string
 	stateDir string
 	cleanup  bool
 	version  bool
+
+	integrate bool // accept Services in others' firewalls
+	calico    bool // have an empty kube-ipvs0
+	clear     bool // what kube-proxy left, once
 }
 
 func parseArgs(args []string, errOut io.Writer) (options, error) {
@@ -37,9 +43,13 @@ func parseArgs(args []string, errOut io.Writer) (options, error) {
 	flags := flag.NewFlagSet("muster-proxier", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.StringVar(&o.config, "config", "", "`file` with a KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1, mode ipvs)")
+	flags.StringVar(&o.hostname, "hostname-override", "", "this Node's `name`; otherwise that of the configuration or the host")
 	flags.StringVar(&o.nodeIPs, "node-ip", "", "this node's `addresses`, at most one per family, with commas; otherwise the Node's InternalIPs")
 	flags.StringVar(&o.stateDir, "state-dir", "/run/muster/proxier", "`directory` for the settings from before; a reboot must empty it")
 	flags.BoolVar(&o.cleanup, "cleanup", false, "remove everything this program put into the kernel, and exit")
+	flags.BoolVar(&o.integrate, "firewall-integration", false, "put static rules that accept Services into firewalls of this host that drop by policy")
+	flags.BoolVar(&o.calico, "compat-calico", false, "have an empty interface kube-ipvs0, by which Calico knows that IPVS carries Services")
+	flags.BoolVar(&o.clear, "clear-kube-proxy", false, "remove what kube-proxy left beside this program, and exit; it does that itself where its privileges suffice")
 	flags.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -62,7 +72,9 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 		_, err := fmt.Fprintln(out, version())
 		return err
 	case o.cleanup:
-		return kernel.CleanUp(ctx, o.stateDir)
+		return errors.Join(kernel.CleanUp(ctx, o.stateDir), neighbours.Remove(), neighbours.RemoveDevice())
+	case o.clear:
+		return clearKubeProxy(ctx, o, slog.New(slog.NewTextHandler(errOut, nil)))
 	}
 	cfg, data, err := readConfig(o)
 	if err != nil {
@@ -91,7 +103,7 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 		return err
 	}}
 	s := service{config: cfg, api: server, kernel: k, host: realKernel(o.stateDir), log: log, notify: systemd{},
-		reload: watch.run, handover: fromKubeProxy(how, cfg.exclude, log)}
+		reload: watch.run, handover: fromKubeProxy(how, cfg.exclude, o, log), neighbours: newNeighbourhood(o, log)}
 	return errors.Join(s.run(ctx), k.Close())
 }
 
@@ -143,6 +155,9 @@ func (o options) parse(data []byte) (config, error) {
 	cfg, err := parseConfig(data, host{name: os.Hostname, cpus: cpus()})
 	if err != nil {
 		return config{}, fmt.Errorf("%s:\n%w", o.config, err)
+	}
+	if o.hostname != "" {
+		cfg.Node = strings.ToLower(o.hostname) // as kube-proxy has it
 	}
 	for text := range strings.SplitSeq(o.nodeIPs, ",") {
 		if text == "" {

@@ -31,7 +31,8 @@ type service struct {
 
 	// handover clears what another service proxy left, and calls cleared each
 	// time that it removed something; nil does nothing.
-	handover func(ctx context.Context, cleared func()) error
+	handover   func(ctx context.Context, cleared func()) error
+	neighbours *neighbourhood // nil looks after nobody
 }
 
 // hostKernel is the kernel beside what the proxier's loop does in it.
@@ -98,7 +99,7 @@ func (s *service) run(ctx context.Context) error {
 	work.Go(without(p.proxier.Run))
 	work.Go(without(p.checks.Run))
 	work.Go(without(p.surveyor.run))
-	work.Go(func() error { return s.takeOver(ctx, p.serving, p.inbox) })
+	work.Go(func() error { return s.beside(ctx, p) })
 	if s.reload != nil {
 		work.Go(func() error { return s.reload(ctx) })
 	}
@@ -129,6 +130,9 @@ func (s *service) assemble() *parts {
 	p.surveyor = &surveyor{look: p.proxier.Look, reporter: p.reporter, log: s.log}
 	p.metrics.follow(p.inbox.Pending, p.surveyor.survey)
 	p.metrics.registry.MustRegister(newCounters(s.host.stats, p.proxier.Look, s.log))
+	if n := s.neighbours; n != nil {
+		p.metrics.neighbours(func() float64 { return float64(n.found.Load()) })
+	}
 	return p
 }
 

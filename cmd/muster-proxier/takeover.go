@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -13,36 +15,72 @@ import (
 	"github.com/muster-project/muster/proxier/takeover"
 )
 
-// takeOver has the handover done once Services are in force. What it removed
-// may have hidden something of ours, so all is compared again.
-func (s *service) takeOver(ctx context.Context, serving <-chan struct{}, inbox *proxier.Inbox) error {
-	if s.handover == nil {
-		return nil
-	}
+// beside does what is not about Services themselves, once these are in force:
+// it clears what another proxy left, and looks after the neighbours. What was
+// cleared may have hidden something of ours, so all is compared again.
+func (s *service) beside(ctx context.Context, p *parts) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-serving:
+	case <-p.serving:
 	}
-	return s.handover(ctx, func() { inbox.Drift("cleared what kube-proxy left") })
+	if s.neighbours != nil {
+		// A firewall has to accept Services before kube-proxy's rules, which
+		// may have done that, go away.
+		s.neighbours.visit(ctx, p)
+	}
+	if s.handover != nil {
+		if err := s.handover(ctx, func() { p.inbox.Drift("cleared what kube-proxy left") }); err != nil {
+			return err
+		}
+	}
+	if s.neighbours != nil {
+		s.neighbours.run(ctx, p)
+	}
+	return nil
 }
 
 // fromKubeProxy is the handover from kube-proxy. It has a connection to the
 // kernel of its own: the proxier's is busy.
-func fromKubeProxy(o kernel.Options, foreign []netip.Prefix, log *slog.Logger) func(context.Context, func()) error {
+func fromKubeProxy(how kernel.Options, foreign []netip.Prefix, o options, log *slog.Logger) func(context.Context, func()) error {
 	return func(ctx context.Context, cleared func()) error {
-		k, err := kernel.Open(o)
+		k, err := kernel.Open(how)
 		if err != nil {
 			return err
 		}
-		h := takeover.Handover{
-			Host: takeover.Host{IPVS: k, Foreign: func(f proxier.Frontend) bool {
-				return slices.ContainsFunc(foreign, func(p netip.Prefix) bool { return p.Contains(f.Addr.Addr()) })
-			}},
-			Log:     log,
-			Cleared: cleared,
-		}
+		h := takeover.Handover{Host: remainsOn(k, foreign, o), Log: log, Keep: o.calico, Cleared: cleared}
 		h.Run(ctx)
 		return k.Close()
 	}
+}
+
+func remainsOn(k proxier.Kernel, foreign []netip.Prefix, o options) takeover.Host {
+	return takeover.Host{
+		IPVS: k,
+		Foreign: func(f proxier.Frontend) bool {
+			return slices.ContainsFunc(foreign, func(p netip.Prefix) bool { return p.Contains(f.Addr.Addr()) })
+		},
+		KeepDevice: o.calico,
+		Forwards:   o.integrate,
+	}
+}
+
+// clearKubeProxy is --clear-kube-proxy: one look and one removal, without
+// waiting for connections. It is for what the running program must leave,
+// such as tables of iptables-legacy from inside its sandbox.
+func clearKubeProxy(ctx context.Context, o options, log *slog.Logger) error {
+	k, err := kernel.Open(kernel.Options{StateDir: o.stateDir})
+	if err != nil {
+		return err
+	}
+	host := remainsOn(k, nil, o)
+	r, err := host.Find(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w (does muster-proxier run? Its rules have to be in force first)", err), k.Close())
+	}
+	log.Info("clearing what kube-proxy left", "mode", r.Mode(), "found", r.String())
+	for _, what := range r.Unseen {
+		log.Warn("something of kube-proxy cannot be cleared from here", "what", what)
+	}
+	return errors.Join(host.Clear(ctx, r, false), k.Close())
 }
