@@ -61,6 +61,7 @@ func catalogue() []recipe {
 		own("muster-node", "./cmd/muster-node"),
 		own("muster-etcd", "./cmd/muster-etcd"),
 		own("muster-proxier", "./cmd/muster-proxier"),
+		proxierImage(),
 	}
 	return append(all, peers()...)
 }
@@ -263,4 +264,17 @@ func own(name, pkg string) recipe {
 		}},
 		diskMiB: 800,
 	}
+}
+
+// proxierImage is muster-proxier for clusters that muster did not make
+// (deploy/). It is the one program: it starts no others.
+func proxierImage() recipe {
+	r := own("muster-proxier", "./cmd/muster-proxier")
+	r.name = "muster-proxier-image"
+	r.image = &image{
+		Ref:    registry + r.name + ":" + r.version,
+		Layers: []layer{{{Path: "/muster-proxier", File: "muster-proxier"}}},
+		Config: v1.Config{Entrypoint: []string{"/muster-proxier"}},
+	}
+	return r
 }
