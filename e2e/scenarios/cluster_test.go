@@ -16,7 +16,7 @@ import (
 // TestCluster is the life of a cluster: its parts follow each other and stop
 // at the first that fails.
 func TestCluster(t *testing.T) {
-	u := newUser(t, "e2e", lab.Standard(1, 2, 1, 1536))
+	u := newUser(t, lab.Spec{Name: "e2e", Machines: lab.Standard(1, 2, 1, 1536)})
 	all := []string{"cp-1", "w-1", "w-2", "w-3"}
 	bare := u.states(t, all...)
 	for _, part := range []struct {

@@ -16,11 +16,11 @@ import (
 // TestThreeMembers installs etcd on three hosts, two of them workers, and
 // takes one away: the cluster goes on.
 func TestThreeMembers(t *testing.T) {
-	u := newUser(t, "e2e-etcd", []lab.Machine{
+	u := newUser(t, lab.Spec{Name: "e2e-etcd", Machines: []lab.Machine{
 		{Name: "cp-1", Roles: []string{"control-plane", "etcd"}},
 		{Name: "w-1", Roles: []string{"worker", "etcd"}},
 		{Name: "w-2", Roles: []string{"worker", "etcd"}},
-	})
+	}})
 	t.Log(u.muster(t, "init"))
 	u.allReady(t, "cp-1", "w-1", "w-2")
 	const health = "/opt/muster/bin/muster-etcd health --config /etc/muster/etcd.yaml"

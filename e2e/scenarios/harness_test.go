@@ -47,22 +47,21 @@ func programs(t *testing.T) string {
 }
 
 // newUser boots a lab and hands it to somebody.
-func newUser(t *testing.T, name string, machines []lab.Machine) *user {
+func newUser(t *testing.T, spec lab.Spec) *user {
 	t.Helper()
 	dir := programs(t)
 	ctx := t.Context()
-	if err := lab.Down(ctx, name); err != nil {
+	if err := lab.Down(ctx, spec.Name); err != nil {
 		t.Fatalf("take an earlier lab down: %v", err)
 	}
-	l, err := lab.Up(ctx, lab.Spec{
-		Name: name, Machines: machines, Forwarder: []string{filepath.Join(dir, "muster"), "lab", "forward"},
-	}, func(e lab.Event) { t.Log(e) })
+	spec.Forwarder = []string{filepath.Join(dir, "muster"), "lab", "forward"}
+	l, err := lab.Up(ctx, spec, func(e lab.Event) { t.Log(e) })
 	if err != nil {
 		t.Fatalf("boot the lab: %v", err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("MUSTER_E2E_KEEP") != "" {
-			t.Logf("lab %s is left up", name)
+			t.Logf("lab %s is left up", spec.Name)
 			return
 		}
 		if err := l.Down(context.Background()); err != nil {
@@ -194,7 +193,7 @@ ipset list -n 2>/dev/null
 awk '{print $5}' /proc/self/mountinfo | sort
 systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | sort
 systemctl list-units --no-legend --no-pager --plain --type=service,slice,scope --state=active,failed,activating | awk '{print $1}' | grep -v -e session -e user@ -e user-runtime -e systemd- -e user-0 | sort
-sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|vs)|net.bridge|vm.overcommit_memory|vm.panic_on_oom|kernel.panic|fs.inotify|kernel.keys|net.ipv4.conf.(all|default).(rp_filter|route_localnet|arp))' | grep -v sync_qlen_max
+sysctl -a 2>/dev/null | grep -E '^(net.ipv4.(ip_forward|vs)|net.bridge|vm.overcommit_memory|vm.panic_on_oom|kernel.panic|fs.inotify|kernel.keys|net.ipv4.conf.(all|default).(rp_filter|route_localnet|arp)|net.ipv6.conf.(all|default|vec0).(forwarding|accept_ra) )' | grep -v sync_qlen_max
 getent passwd; getent group
 ip netns list
 find /sys/fs/cgroup -maxdepth 2 -type d | grep -v -e user -e session -e systemd- | sort

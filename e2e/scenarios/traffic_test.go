@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,10 @@ import (
 const kubeSystem = "--namespace=kube-system"
 
 // pod is a pod of the sample.
-type pod struct{ name, node, ip string }
+type pod struct {
+	name, node, ip string
+	ips            []string // of each family, the primary one first
+}
 
 // pods are those of a selector that are ready to serve and stay.
 func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
@@ -34,6 +38,7 @@ func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
 			Spec   struct{ NodeName string }
 			Status struct {
 				PodIP      string
+				PodIPs     []struct{ IP string }
 				Conditions []struct{ Type, Status string }
 			}
 		}
@@ -48,7 +53,11 @@ func (u *user) pods(t *testing.T, selector string, more ...string) []pod {
 			return c.Type == "Ready" && c.Status == "True"
 		})
 		if i.Metadata.DeletionTimestamp == nil && ready {
-			pods = append(pods, pod{i.Metadata.Name, i.Spec.NodeName, i.Status.PodIP})
+			p := pod{name: i.Metadata.Name, node: i.Spec.NodeName, ip: i.Status.PodIP}
+			for _, a := range i.Status.PodIPs {
+				p.ips = append(p.ips, a.IP)
+			}
+			pods = append(pods, p)
 		}
 	}
 	return pods
@@ -82,8 +91,8 @@ func (u *user) podsReachPods(t *testing.T) {
 // dial has a pod ask for the name of whoever answers at an address.
 func (u *user) dial(t *testing.T, from pod, protocol, host string, port int) string {
 	t.Helper()
-	out := u.on(t, from.node, fmt.Sprintf("curl -sS -m 20 'http://%s:8080/dial?host=%s&port=%d&protocol=%s&request=hostname&tries=1'",
-		from.ip, host, port, protocol))
+	out := u.on(t, from.node, fmt.Sprintf("curl -sS -m 20 'http://%s/dial?host=%s&port=%d&protocol=%s&request=hostname&tries=1'",
+		net.JoinHostPort(from.ip, "8080"), host, port, protocol))
 	var answer struct{ Responses, Errors []string }
 	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Responses) != 1 {
 		t.Errorf("%s asks %s %s:%d: %s", from.node, protocol, host, port, out)
