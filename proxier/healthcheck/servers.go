@@ -3,6 +3,7 @@
 package healthcheck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type Fault struct {
 
 // Periods of [Servers].
 const (
-	retryEvery        = 10 * time.Second
+	defaultRetry      = 10 * time.Second
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute // longer than the period of any load balancer's probe
 )
@@ -42,6 +43,10 @@ const (
 type Servers struct {
 	Healthy func() bool // whether the proxier works; nil is always
 	Fault   func(Fault) // told once for each reason a port cannot be bound; may be nil
+
+	// Retry is how often a port that cannot be bound is tried again; 0 is
+	// every 10 seconds.
+	Retry time.Duration
 
 	mu     sync.Mutex
 	closed bool
@@ -77,7 +82,7 @@ func (s *Servers) Sync(addrs []netip.Addr, checks map[uint16]Check) {
 // Run tries again what could not be bound until ctx ends, and closes
 // everything then.
 func (s *Servers) Run(ctx context.Context) {
-	ticks := time.NewTicker(retryEvery)
+	ticks := time.NewTicker(cmp.Or(s.Retry, defaultRetry))
 	defer ticks.Stop()
 	for {
 		select {

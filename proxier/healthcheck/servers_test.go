@@ -162,6 +162,25 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+func TestPortIsTriedAgain(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := netip.MustParseAddrPort(l.Addr().String()).Port()
+	s := started(t, &healthcheck.Servers{Retry: time.Millisecond})
+	s.Sync(here(), map[uint16]healthcheck.Check{port: {web(), 1}})
+	l.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if status, _, _ := ask(t, port); status == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the port is free and nobody answers")
+		}
+	}
+}
+
 // TestRunEnds shows that nothing listens any more, whatever comes late.
 func TestRunEnds(t *testing.T) {
 	port := freePort(t)
