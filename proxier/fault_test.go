@@ -3,12 +3,14 @@
 package proxier_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/muster-project/muster/proxier"
@@ -44,6 +46,30 @@ func TestOneRefusedServiceHoldsUpNoOther(t *testing.T) {
 		r.serves("10.96.9.3:80", true)
 		if last := r.lastReport(); last.Err != nil {
 			t.Errorf("cured, and yet %v", last.Err)
+		}
+	})
+}
+
+// TestAServerThatWasThere: somebody made it since everything was read, or the
+// kernel left it out of its list.
+func TestAServerThatWasThere(t *testing.T) {
+	inBubble(t, func(r *running) {
+		r.sync()
+		f := proxier.Frontend{Addr: netip.MustParseAddrPort("10.96.9.0:80"), Proto: proxier.TCP}
+		r.kernel.Meddle(func(s proxier.State) {
+			s.Servers[f] = proxier.Server{Options: proxier.Options{Scheduler: "lc"}}
+		})
+		r.crowd(2)
+		first := slice("first", endpoint("10.244.1.9", "there"))
+		first.Service.Name = "10.96.9.0"
+		r.inbox.Slice(first)
+		synctest.Wait()
+		if err := r.lastReport().Err; !errors.Is(err, syscall.EEXIST) || strings.Contains(err.Error(), "remember") {
+			t.Errorf("reported %v, want the refusal alone", err)
+		}
+		r.wait(time.Second)
+		if last, server := r.lastReport(), r.kernel.State().Servers[f]; last.Err != nil || server.Scheduler != "rr" || len(server.Dests) != 1 {
+			t.Errorf("after a second: %v\n%s", last.Err, r.kernel)
 		}
 	})
 }

@@ -72,17 +72,19 @@ func (r Refused) Spare(after []SetChange) []SetChange {
 	})
 }
 
-// without is what of p was done when r were refused and nothing else went
-// wrong.
+// without is what of p was done, as far as it is known, when r were refused
+// and nothing else went wrong. Of a virtual server that was there already,
+// nothing is known.
 func (p Plan) without(r Refused) Plan {
 	if len(r) == 0 {
 		return p
 	}
-	refused := map[ServerChange]bool{}
+	refused, unknown := map[ServerChange]bool{}, map[Frontend]bool{}
 	for _, e := range r {
 		refused[e.Change] = true
+		unknown[e.Change.Frontend] = unknown[e.Change.Frontend] || e.Change.Verb == AddServer
 	}
-	p.Servers = slices.DeleteFunc(slices.Clone(p.Servers), func(c ServerChange) bool { return refused[c] })
+	p.Servers = slices.DeleteFunc(slices.Clone(p.Servers), func(c ServerChange) bool { return refused[c] || unknown[c.Frontend] })
 	p.After = r.Spare(p.After)
 	return p
 }
