@@ -76,6 +76,7 @@ func run(ctx context.Context, args []string, _ io.Reader, out, errOut io.Writer)
 	case o.clear:
 		return clearKubeProxy(ctx, o, slog.New(slog.NewTextHandler(errOut, nil)))
 	}
+	saveMemory()
 	cfg, data, err := readConfig(o)
 	if err != nil {
 		return err
