@@ -74,7 +74,7 @@ func apiServer(t *testing.T) (kubeconfig string) {
 func watch(w http.ResponseWriter, r *http.Request, answer []string) {
 	encode := json.NewEncoder(w)
 	event := func(kind, object string) {
-		encode.Encode(map[string]any{"type": kind, "object": json.RawMessage(object)})
+		_ = encode.Encode(map[string]any{"type": kind, "object": json.RawMessage(object)}) // a watcher that went away is no fault
 	}
 	if r.URL.Query().Get("sendInitialEvents") == "true" {
 		for _, o := range answer[2:] {

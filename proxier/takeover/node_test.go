@@ -79,7 +79,7 @@ echo 1 > /proc/sys/net/ipv6/conf/all/forwarding`)
 	machine(t, "client", "10.244.0.1 fd00:244::1", "10.244.0.9 fd00:244::9")
 	machine(t, "outside", "198.51.100.1 2001:db8:9::1", "198.51.100.9 2001:db8:9::9")
 	t.Cleanup(func() {
-		exec.Command("./kube-proxy", "--cleanup").Run()
+		_ = exec.Command("./kube-proxy", "--cleanup").Run() // it complains of what is not there
 		sh(t, `ip link del kube-ipvs0 2>/dev/null || true; ipset destroy
 for n in a b client outside; do ip netns del $n; ip link del to-$n 2>/dev/null || true; done; ip link del eth0; umount /run/netns`)
 	})
@@ -178,7 +178,9 @@ func dial(from, to string) (net.Conn, *bufio.Reader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, nil, err
+	}
 	lines = bufio.NewReader(c)
 	if _, err := lines.ReadString('\n'); err != nil {
 		c.Close()
@@ -199,13 +201,15 @@ func open(t *testing.T, from, to string) *stream {
 			select {
 			case <-s.quit:
 				// With a reset, which IPVS forgets in seconds, not minutes.
-				s.conn.(*net.TCPConn).SetLinger(0)
+				_ = s.conn.(*net.TCPConn).SetLinger(0)
 				s.conn.Close()
 				return
 			case <-tick.C:
 			}
-			s.conn.SetDeadline(time.Now().Add(patience))
-			_, err := fmt.Fprintln(s.conn, "still there?")
+			err := s.conn.SetDeadline(time.Now().Add(patience))
+			if err == nil {
+				_, err = fmt.Fprintln(s.conn, "still there?")
+			}
 			if err == nil {
 				_, err = s.lines.ReadString('\n')
 			}
@@ -342,12 +346,12 @@ func start(t *testing.T, env []string, name string, args ...string) *program {
 
 func (p *program) stop(t *testing.T) {
 	t.Helper()
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case err := <-p.end:
 		p.end <- err
 	case <-time.After(patience):
-		p.cmd.Process.Kill()
+		_ = p.cmd.Process.Kill()
 		t.Errorf("%s did not end; it said\n%s", p.cmd.Path, p.out.text())
 	}
 }
