@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/muster-project/muster/proxier"
 	"github.com/muster-project/muster/proxier/kernel"
+	"github.com/muster-project/muster/proxier/walk"
 )
 
 // looker runs a function while the loop holds still; [proxier.Proxier.Look].
@@ -23,50 +25,66 @@ type looker func(context.Context, func(*proxier.Model, proxier.State)) error
 type explainer struct {
 	look    looker
 	servers realServers
+	host    func() (walk.Host, error) // this one, for the way of a connection
 }
 
 // realServers are the kernel's of some virtual servers;
 // [kernel.ReadRealServers].
 type realServers func(context.Context, []proxier.Frontend) (map[proxier.Frontend]map[netip.AddrPort]kernel.RealServer, error)
 
-const explainUsage = "ask for ?frontend=ADDRESS:PORT/PROTOCOL or ?service=NAMESPACE/NAME, with &format=json for programs\n"
+const explainUsage = "ask for ?frontend=ADDRESS:PORT/PROTOCOL or ?service=NAMESPACE/NAME, " +
+	"with &from=ADDRESS for the way of a connection from there, and &format=json for programs\n"
 
 func (x explainer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pick, err := picked(r.FormValue("frontend"), r.FormValue("service"))
-	if err != nil {
+	from, err2 := parseClient(r.FormValue("from"))
+	if err := cmp.Or(err, err2); err != nil {
 		http.Error(w, fmt.Sprintf("%v\n%s", err, explainUsage), http.StatusBadRequest)
 		return
 	}
+	pages, err := x.pages(r.Context(), pick, from)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case len(pages) == 0:
+		http.Error(w, "no Service of this proxier has that", http.StatusNotFound)
+	default:
+		write(w, pages, r.FormValue("format") == "json")
+	}
+}
+
+// pages explains what pick picks.
+func (x explainer) pages(ctx context.Context, pick func(*proxier.Model) []proxier.Frontend, from client) ([]page, error) {
+	host, err := x.host()
+	if err != nil {
+		return nil, err
+	}
 	var found []proxier.Explanation
-	err = x.look(r.Context(), func(m *proxier.Model, have proxier.State) {
+	var frontends []proxier.Frontend
+	var ways []*way
+	err = x.look(ctx, func(m *proxier.Model, have proxier.State) {
 		for _, f := range pick(m) {
 			if e, ok := m.Explain(f, have); ok {
 				found = append(found, e)
+				frontends = append(frontends, f)
+				ways = append(ways, from.to(f, have, host))
 			}
 		}
 	})
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
+		return nil, err
 	}
-	if len(found) == 0 {
-		http.Error(w, "no Service of this proxier has that", http.StatusNotFound)
-		return
-	}
-	var frontends []proxier.Frontend
-	for _, e := range found {
-		frontends = append(frontends, e.Frontend)
-	}
-	servers, err := x.servers(r.Context(), frontends)
+	servers, err := x.servers(ctx, frontends)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return nil, err
 	}
 	var pages []page
-	for _, e := range found {
-		pages = append(pages, newPage(e, servers))
+	for i, e := range found {
+		p := newPage(e, servers)
+		p.Way = ways[i]
+		pages = append(pages, p)
 	}
-	write(w, pages, r.FormValue("format") == "json")
+	return pages, nil
 }
 
 // picked reads which frontends are asked for.
@@ -121,6 +139,7 @@ type page struct {
 	Sets      []string      `json:"sets"`
 	Endpoints []endpointRow `json:"endpoints"`
 	Draining  []drainRow    `json:"draining,omitempty"`
+	Way       *way          `json:"way,omitempty"`
 }
 
 type endpointRow struct {
@@ -218,6 +237,12 @@ func (p page) print(w io.Writer) {
 		fmt.Fprintf(t, "  %s\tdraining\t\tkernel weight %d, connections %d\tnot used any more\n", d.Address, d.Weight, d.Connections)
 	}
 	_ = t.Flush() // a client that went away is no fault
+	if p.Way != nil {
+		fmt.Fprintf(w, "from %s: %s\n", p.Way.From, strings.TrimSpace(p.Way.Verdict+" "+strings.Join(p.Way.To, ", ")))
+		for _, s := range p.Way.Steps {
+			fmt.Fprintf(w, "  %s\n", s)
+		}
+	}
 }
 
 func (e endpointRow) use() string {

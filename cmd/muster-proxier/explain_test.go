@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/muster-project/muster/internal/golden"
 	"github.com/muster-project/muster/proxier"
 	"github.com/muster-project/muster/proxier/kernel"
+	"github.com/muster-project/muster/proxier/walk"
 )
 
 // explained is the handler over a Service with endpoints of every sort.
@@ -55,12 +57,15 @@ func explained(t *testing.T) http.Handler {
 				netip.MustParseAddrPort("10.244.9.9:8080"): {Connections: 2},
 			}}, nil
 		},
+		host: func() (walk.Host, error) {
+			return walk.Host{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, nil
+		},
 	}
 }
 
 func TestExplainPage(t *testing.T) {
 	h := explained(t)
-	golden.Equal(t, "explain.txt", get(h, "/debug/explain?service=default/web").Body.Bytes())
+	golden.Equal(t, "explain.txt", get(h, "/debug/explain?service=default/web&from=203.0.113.7").Body.Bytes())
 	answer := get(h, "/debug/explain?frontend=10.96.0.7:80/tcp&format=json")
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, answer.Body.Bytes(), "", "  "); err != nil {
@@ -81,6 +86,7 @@ func TestExplainQuestions(t *testing.T) {
 		"?frontend=192.0.2.1:30080":    200,
 		"?frontend=10.96.0.7:80/udp":   404,
 		"?frontend=198.51.100.9:80/tc": 400,
+		"?service=default/web&from=x":  400,
 	} {
 		if got := get(h, "/debug/explain"+question); got.Code != want {
 			t.Errorf("%q answers %d, want %d: %s", question, got.Code, want, got.Body)
@@ -102,6 +108,23 @@ func TestStatusPages(t *testing.T) {
 		}
 		if got := get(h, "/debug/pprof/cmdline").Code; (got == 200) != profile {
 			t.Errorf("profiling %t: pprof answers %d", profile, got)
+		}
+	}
+}
+
+func TestWays(t *testing.T) {
+	h := explained(t)
+	for from, want := range map[string]string{
+		"203.0.113.7":  "from 203.0.113.7: balanced 10.244.0.2:8080\n",
+		"203.0.114.7":  "from 203.0.114.7: dropped\n",
+		"192.0.2.1":    "from 192.0.2.1: dropped\n",
+		"127.0.0.1":    "from 127.0.0.1: dropped\n",
+		"2001:db8::1":  "",
+		"10.244.0.5%x": "from 10.244.0.5: dropped\n",
+	} {
+		got := get(h, "/debug/explain?frontend=198.51.100.9:80&from="+url.QueryEscape(from)).Body.String()
+		if _, way, _ := strings.Cut(got, "\nfrom "); !strings.HasPrefix("from "+way, want) || want == "" && way != "" {
+			t.Errorf("from %s: %q, want %q", from, way, want)
 		}
 	}
 }

@@ -79,14 +79,14 @@ func ignoredFields(tree map[string]any) []string {
 
 // leaves are the paths of all values that are something, sorted.
 func leaves(tree map[string]any, path string) func(func(string) bool) {
-	return func(yield func(string) bool) { walk(tree, path, yield) }
+	return func(yield func(string) bool) { visit(tree, path, yield) }
 }
 
-func walk(tree map[string]any, path string, yield func(string) bool) bool {
+func visit(tree map[string]any, path string, yield func(string) bool) bool {
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		name := path + key
 		if below, ok := tree[key].(map[string]any); ok {
-			if !walk(below, name+".", yield) {
+			if !visit(below, name+".", yield) {
 				return false
 			}
 			continue

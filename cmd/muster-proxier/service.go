@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/muster-project/muster/proxier"
 	"github.com/muster-project/muster/proxier/healthcheck"
 	"github.com/muster-project/muster/proxier/kernel"
+	"github.com/muster-project/muster/proxier/walk"
 )
 
 // service is the running program with everything it talks to.
@@ -41,6 +43,8 @@ type hostKernel struct {
 	set     func(kernel.Settings) error
 	stats   func(context.Context) (map[proxier.Frontend]kernel.Stats, error)
 	servers realServers
+
+	addresses func() ([]netip.Addr, error)
 }
 
 // realKernel is the one of this host.
@@ -50,6 +54,8 @@ func realKernel(stateDir string) hostKernel {
 		set:     func(s kernel.Settings) error { return s.Apply(stateDir) },
 		stats:   kernel.ReadStats,
 		servers: kernel.ReadRealServers,
+
+		addresses: kernel.Addresses,
 	}
 }
 
@@ -173,15 +179,21 @@ func (s *service) loop(p *parts) *proxier.Proxier {
 func (s *service) pages(p *parts) http.Handler {
 	return statusPages{
 		metrics: p.metrics.handler(),
-		explain: explainer{look: p.proxier.Look, servers: s.host.servers},
+		explain: explainer{look: p.proxier.Look, servers: s.host.servers, host: s.walkHost},
 		config:  s.config.whole,
 		profile: s.config.profile,
 	}.handler()
 }
 
+// walkHost is this host as the way of a connection depends on it.
+func (s *service) walkHost() (walk.Host, error) {
+	addrs, err := s.host.addresses()
+	return walk.Host{Addrs: addrs, DetectLocal: s.config.DetectLocal, MasqueradeAll: s.config.rules.MasqueradeAll}, err
+}
+
 // serve answers HTTP until ctx ends.
 func (s *service) serve(ctx context.Context, what string, listener net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
