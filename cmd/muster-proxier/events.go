@@ -4,15 +4,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/muster-project/muster/proxier"
@@ -42,6 +44,7 @@ type reporter struct {
 	mu         sync.Mutex
 	conflicted news[proxier.Conflict]
 	faulty     news[proxier.Fault]
+	refused    news[proxier.Fault]
 }
 
 func newReporter(node string, log *slog.Logger) *reporter {
@@ -64,7 +67,7 @@ func (r *reporter) send(ctx context.Context, to eventWriter, e *eventsv1.Event) 
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	// Its name says what it tells: after a restart it is there already.
-	if err := to.write(ctx, e); err != nil && !errors.IsAlreadyExists(err) {
+	if err := to.write(ctx, e); err != nil && !apierrors.IsAlreadyExists(err) {
 		r.log.Warn("an event is not told", "reason", e.Reason, "about", e.Regarding.Name, "error", err)
 	}
 }
@@ -142,6 +145,36 @@ func (r *reporter) faults(list []proxier.Fault) []proxier.Fault {
 		r.warn(serviceRef(f.Service), nil, "ServiceFault", "Serve", "node %s ignores %s", r.node, f.What)
 	}
 	return fresh
+}
+
+// refusals tells each Service once what of it the kernel refuses.
+func (r *reporter) refusals(list []proxier.Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.refused.fresh(list) {
+		r.warn(serviceRef(f.Service), nil, "KernelRefused", "Serve", "the kernel of node %s refuses: %s", r.node, f.What)
+	}
+}
+
+// refusals names the Services whose changes the kernel refused.
+func refusals(err error, owner func(proxier.Frontend) (proxier.Owner, bool)) []proxier.Fault {
+	var refused proxier.Refused
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	var list []proxier.Fault
+	for _, e := range refused {
+		o, ours := owner(e.Change.Frontend)
+		if !ours {
+			continue
+		}
+		what := e.Error()
+		if e.Change.Verb == proxier.AddServer && errors.Is(e.Err, unix.ENOENT) {
+			what += fmt.Sprintf(" (does it have the scheduler %s, as a module ip_vs_%[1]s or built in?)", e.Change.Options.Scheduler)
+		}
+		list = append(list, proxier.Fault{Service: o.Service, What: what})
+	}
+	return list
 }
 
 // news tells what is in a list for the first time. What left the list and

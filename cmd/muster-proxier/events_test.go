@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	eventsv1 "k8s.io/api/events/v1"
@@ -110,5 +112,37 @@ func TestLostEvents(t *testing.T) {
 		if got := log.Len() > 0; got != c.logged {
 			t.Errorf("%v: logged %q", c.err, &log)
 		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	owner := func(f proxier.Frontend) (proxier.Owner, bool) {
+		return proxier.Owner{Service: proxier.Name{Namespace: "default", Name: "web"}}, f == frontend("10.96.0.7:80")
+	}
+	change := func(verb proxier.Verb, f string, err error) *proxier.ChangeError {
+		return &proxier.ChangeError{Change: proxier.ServerChange{Verb: verb, Frontend: frontend(f), Options: proxier.Options{Scheduler: "fo"}}, Err: err}
+	}
+	err := fmt.Errorf("a pass: %w", proxier.Refused{
+		change(proxier.AddServer, "10.96.0.7:80", syscall.ENOENT), change(proxier.AddServer, "10.96.0.8:80", syscall.ENOENT), change(proxier.DelServer, "10.96.0.7:80", syscall.ESRCH)})
+	var got []string
+	for _, f := range refusals(err, owner) {
+		got = append(got, f.Service.String()+": "+f.What)
+	}
+	want := []string{
+		"default/web: add server 10.96.0.7:80/tcp fo flags 0x0 timeout 0s: no such file or directory (does it have the scheduler fo, as a module ip_vs_fo or built in?)",
+		"default/web: delete server 10.96.0.7:80/tcp: no such process",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got := refusals(errors.New("no"), owner); got != nil {
+		t.Errorf("another error: %v", got)
+	}
+	r := newReporter("w-1", slog.New(slog.DiscardHandler))
+	for range 2 {
+		r.refusals(refusals(err, owner))
+	}
+	if len(r.waiting) != len(want) {
+		t.Errorf("%d events, want %d", len(r.waiting), len(want))
 	}
 }

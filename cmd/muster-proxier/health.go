@@ -48,11 +48,19 @@ func (h *health) report(r proxier.Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failure = r.Err
-	if r.Err == nil {
+	if inForce(r) {
 		h.syncedAt, h.failing = h.now(), time.Time{}
 	} else if h.failing.IsZero() {
 		h.failing = h.now()
 	}
+}
+
+// inForce reports whether a pass did its work. What the kernel refuses of
+// single Services, say for a scheduler it does not have, is told at these; the
+// node is not to blame, and the other Services must not lose it.
+func inForce(r proxier.Report) bool {
+	_, refused := r.Err.(proxier.Refused) //nolint:errorlint // joined with another error, it is not all that went wrong
+	return r.Err == nil || refused
 }
 
 // node tells this node's object; nil is that there is none.

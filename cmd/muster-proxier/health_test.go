@@ -34,6 +34,19 @@ func TestHealth(t *testing.T) {
 		{"an error", func() { h.report(broken) }, 200, 200},
 		{"errors for half a minute", func() { now = now.Add(timeout); h.beat(); h.report(broken) }, 503, 503},
 		{"healed", func() { h.report(ok) }, 200, 200},
+		{"one Service is refused", func() { h.report(proxier.Report{Err: proxier.Refused{}}) }, 200, 200},
+		{"for long", func() {
+			now = now.Add(time.Hour)
+			h.beat()
+			h.report(proxier.Report{Err: proxier.Refused{}})
+		}, 200, 200},
+		{"and something else went wrong", func() { h.report(proxier.Report{Err: errors.Join(proxier.Refused{}, errors.New("no"))}) }, 200, 200},
+		{"for half a minute", func() {
+			now = now.Add(timeout)
+			h.beat()
+			h.report(proxier.Report{Err: errors.Join(proxier.Refused{}, errors.New("no"))})
+		}, 503, 503},
+		{"healed again", func() { h.report(ok) }, 200, 200},
 		{"about to be deleted", func() {
 			h.node(&corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: taintToBeDeleted}}}})
 		}, 503, 200},

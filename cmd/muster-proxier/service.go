@@ -163,7 +163,10 @@ func (s *service) loop(p *parts) *proxier.Proxier {
 			p.surveyor.changed()
 			ports.on(model.NodePortAddrs())
 			s.logReport(r)
-			if r.Full && r.Err == nil {
+			if r.Full || r.Err != nil { // other passes are about other Services
+				p.reporter.refusals(refusals(r.Err, model.Owner))
+			}
+			if r.Full && inForce(r) {
 				ready()
 			}
 		},
