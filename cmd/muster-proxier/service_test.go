@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,5 +179,32 @@ func TestNothingWithoutTheNodesAddress(t *testing.T) {
 	}
 	if n.readies.Load() != 1 {
 		t.Errorf("ready was told %d times, want once", n.readies.Load())
+	}
+}
+
+// TestWhatMakesTheUnitReady: one Service that the kernel refuses must not
+// keep it waiting, a pass that failed must.
+func TestWhatMakesTheUnitReady(t *testing.T) {
+	refused := proxier.Refused{{Change: proxier.ServerChange{Verb: proxier.AddServer}, Err: syscall.ENOENT}}
+	for _, c := range []struct {
+		what   string
+		report proxier.Report
+		ready  int32
+	}{
+		{"all of it", proxier.Report{Full: true}, 1},
+		{"a part", proxier.Report{}, 0},
+		{"a failure", proxier.Report{Full: true, Err: errors.New("no")}, 0},
+		{"a refused Service", proxier.Report{Full: true, Err: refused}, 1},
+		{"a refused Service and a failure", proxier.Report{Full: true, Err: errors.Join(refused, errors.New("no"))}, 0},
+	} {
+		n := &notes{}
+		s := service{config: config{syncPeriod: time.Minute}, kernel: &proxiertest.Kernel{}, notify: n, log: slog.New(slog.DiscardHandler)}
+		loop := s.assemble().proxier
+		for range 2 {
+			loop.Report(c.report)
+		}
+		if got := n.readies.Load(); got != c.ready {
+			t.Errorf("%s: ready was told %d times, want %d", c.what, got, c.ready)
+		}
 	}
 }
