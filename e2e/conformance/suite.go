@@ -125,6 +125,9 @@ func buildSuite(ctx context.Context, s suite, module string) error {
 			return err
 		}
 	}
+	if err := copyCertificates(ctx, module, work); err != nil {
+		return err
+	}
 	names, err := s.imageNames(ctx)
 	if err != nil {
 		return err
@@ -134,6 +137,27 @@ func buildSuite(ctx context.Context, s suite, module string) error {
 		return fmt.Errorf("make the root of the images: %w", err)
 	}
 	return makeImages(root, names, s.images())
+}
+
+// copyCertificates takes the certificate that agnhost serves TLS with, which lies
+// beside its source.
+func copyCertificates(ctx context.Context, module, to string) error {
+	find := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", imagePackages+"agnhost")
+	find.Dir = module
+	dir, err := output(find)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"localhost.crt", "localhost.key"} {
+		raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "porter", name))
+		if err != nil {
+			return fmt.Errorf("read agnhost's certificate: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(to, name), raw, 0o644); err != nil {
+			return fmt.Errorf("copy agnhost's certificate: %w", err)
+		}
+	}
+	return nil
 }
 
 // imageNames asks the tests what images their pods want.
