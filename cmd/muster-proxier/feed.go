@@ -58,22 +58,35 @@ func retries() *wait.Backoff {
 	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 10 * time.Second}
 }
 
-// runIfServed is run for a kind that not every API server has.
-func (f *feed[T]) runIfServed(ctx context.Context, from cache.ListerWatcher, kind T) {
-	served := true
-	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+// runIfServed is run for a kind that not every API server has, or lets this
+// program see: where others of its kinds are there and this one is refused,
+// it counts as told. It may come with an upgrade of the cluster.
+func (f *feed[T]) runIfServed(ctx context.Context, from cache.ListerWatcher, kind T, others <-chan struct{}) {
+	for ctx.Err() == nil {
 		_, err := cache.ToListerWatcherWithContext(from).ListWithContext(ctx, metav1.ListOptions{Limit: 1})
-		served = !errors.IsNotFound(err)
-		return err == nil || !served, nil
-	})
-	if err != nil {
-		return // ctx ended
+		if err == nil {
+			f.run(ctx, from, kind)
+			return
+		}
+		pause := time.Second
+		if errors.IsNotFound(err) || errors.IsForbidden(err) && closed(others) {
+			f.once.Do(func() { close(f.synced) })
+			pause = time.Minute
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
 	}
-	if served {
-		f.run(ctx, from, kind)
-		return
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
-	f.once.Do(func() { close(f.synced) })
 }
 
 // Add implements [cache.ReflectorStore].

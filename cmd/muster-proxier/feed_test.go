@@ -4,15 +4,19 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/muster-project/muster/proxier"
 )
@@ -78,22 +82,71 @@ func TestFeedDropsWhatIsNeverRead(t *testing.T) {
 	}
 }
 
+// reluctant is a kind whose lists end in an error until it is nil.
+type reluctant struct {
+	source
+	mu  sync.Mutex
+	err error
+}
+
+func (r *reluctant) List(o metav1.ListOptions) (runtime.Object, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.source.List(o)
+}
+
+func (r *reluctant) answer(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
 // TestKindThatIsNotServed: an API server without ServiceCIDRs is complete too.
 func TestKindThatIsNotServed(t *testing.T) {
-	c := newCluster()
-	c.cidrs.ListError = apierrors.NewNotFound(networkingv1.Resource("servicecidrs"), "")
-	f := newFeed(func(*networkingv1.ServiceCIDR) {}, func(proxier.Name) {})
-	f.runIfServed(t.Context(), c.cidrs, &networkingv1.ServiceCIDR{}) // returns
-	<-f.synced
-
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	c.cidrs.ListError = fmt.Errorf("connection refused")
-	f = newFeed(func(*networkingv1.ServiceCIDR) {}, func(proxier.Name) {})
-	f.runIfServed(ctx, c.cidrs, &networkingv1.ServiceCIDR{})
-	select {
-	case <-f.synced:
-		t.Error("a server that cannot be reached counts as one without the kind")
-	default:
+	resource := networkingv1.Resource("servicecidrs")
+	gone, forbidden := apierrors.NewNotFound(resource, ""), apierrors.NewForbidden(resource, "", nil)
+	for _, c := range []struct {
+		what   string
+		err    error
+		others bool // are there
+		synced bool
+	}{
+		{"it has none", gone, false, true},
+		{"nobody may see anything yet", forbidden, false, false},
+		{"only this kind is refused", forbidden, true, true},
+		{"it cannot be reached", errors.New("connection refused"), true, false},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from := &reluctant{source: source{fcache.NewFakeControllerSource()}, err: c.err}
+				from.Add(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}})
+				told := ""
+				f := newFeed(func(o *networkingv1.ServiceCIDR) { told += o.Name }, func(proxier.Name) {})
+				others := make(chan struct{})
+				if c.others {
+					close(others)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var work sync.WaitGroup
+				work.Go(func() { f.runIfServed(ctx, from, &networkingv1.ServiceCIDR{}, others) })
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if closed(f.synced) != c.synced || told != "" {
+					t.Errorf("synced %t, told %q, want %t and nothing", closed(f.synced), told, c.synced)
+				}
+				from.answer(nil)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if !closed(f.synced) || told != "kubernetes" {
+					t.Errorf("after an upgrade: synced %t, told %q", closed(f.synced), told)
+				}
+				cancel()
+				work.Wait()
+				from.Shutdown()
+			})
+		})
 	}
 }

@@ -35,9 +35,9 @@ func (f *follower) run(ctx context.Context) {
 	work.Go(func() { services.run(ctx, f.api.services, &corev1.Service{}) })
 	work.Go(func() { slices.run(ctx, f.api.slices, &discoveryv1.EndpointSlice{}) })
 	work.Go(func() { nodes.run(ctx, f.api.nodes, &corev1.Node{}) })
-	// Kubernetes has them since 1.33. Without them every ClusterIP gets a
-	// route of its own.
-	work.Go(func() { cidrs.runIfServed(ctx, f.api.cidrs, &networkingv1.ServiceCIDR{}) })
+	// Kubernetes has them since 1.33; before, its role for proxies does not
+	// name them. Without them every ClusterIP gets a route of its own.
+	work.Go(func() { cidrs.runIfServed(ctx, f.api.cidrs, &networkingv1.ServiceCIDR{}, services.synced) })
 	for _, synced := range []<-chan struct{}{services.synced, slices.synced, nodes.synced, cidrs.synced} {
 		select {
 		case <-synced:
