@@ -4,6 +4,7 @@ package proxier
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,6 +19,15 @@ type RealServer struct {
 // drains remembers since when each real server takes no new connections. The
 // kernel does not record it: after a restart the time starts anew.
 type drains map[RealServer]time.Time
+
+// frontends are those with real servers that drain, each once.
+func (d drains) frontends() []Frontend {
+	set := map[Frontend]struct{}{}
+	for r := range d {
+		set[r.Frontend] = struct{}{}
+	}
+	return slices.Collect(maps.Keys(set))
+}
 
 // follow brings d up to date with the kernel after some frontends changed.
 func (d drains) follow(have, want State, frontends map[Frontend]struct{}, now time.Time) {

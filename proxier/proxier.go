@@ -30,8 +30,9 @@ type Kernel interface {
 	// another error only Read knows what was made.
 	Apply(context.Context, Plan) error
 
-	// Connections counts the connections of every real server that has some.
-	Connections(context.Context) (map[RealServer]int, error)
+	// Connections counts the connections of the real servers of some virtual
+	// servers; those without any may be left out. For a few it is fast.
+	Connections(context.Context, []Frontend) (map[RealServer]int, error)
 
 	// Probe looks at a few virtual servers and counts all of them, fast.
 	Probe(context.Context, []Frontend) (Probe, error)
@@ -297,7 +298,7 @@ func (p *Proxier) reap(ctx context.Context) bool {
 		return true
 	}
 	begin := time.Now()
-	conns, err := p.Kernel.Connections(ctx)
+	conns, err := p.Kernel.Connections(ctx, p.drains.frontends())
 	plan := Plan{}
 	if err == nil {
 		plan = p.drains.reap(conns, p.Drain, begin)

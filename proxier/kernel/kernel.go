@@ -115,12 +115,11 @@ func (k *Kernel) Apply(ctx context.Context, p proxier.Plan) error {
 }
 
 // Connections implements [proxier.Kernel].
-func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
-	options, err := k.ipvs.options()
-	if err != nil {
+func (k *Kernel) Connections(ctx context.Context, of []proxier.Frontend) (map[proxier.RealServer]int, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	servers, err := k.ipvs.realServers(options)
+	servers, err := k.someServers(of)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +132,30 @@ func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error
 		}
 	}
 	return conns, nil
+}
+
+// oneByOne is up to how many virtual servers are asked for one by one. Each
+// takes eleven times its share of a read of all, for which a change that comes
+// meanwhile would wait.
+const oneByOne = 500
+
+func (k *Kernel) someServers(of []proxier.Frontend) (map[proxier.Frontend][]realServer, error) {
+	if len(of) > oneByOne {
+		options, err := k.ipvs.options()
+		if err != nil {
+			return nil, err
+		}
+		return k.ipvs.realServers(options)
+	}
+	servers := map[proxier.Frontend][]realServer{}
+	for _, f := range of {
+		list, err := k.ipvs.dests(f)
+		if err != nil {
+			return nil, fmt.Errorf("read the real servers of %s: %w", f, err)
+		}
+		servers[f] = list
+	}
+	return servers, nil
 }
 
 // CleanUp removes everything of ours from this host: virtual servers, routes,

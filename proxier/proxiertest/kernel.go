@@ -80,10 +80,12 @@ func (k *Kernel) Read(context.Context) (proxier.State, error) {
 }
 
 // Connections implements [proxier.Kernel].
-func (k *Kernel) Connections(context.Context) (map[proxier.RealServer]int, error) {
+func (k *Kernel) Connections(_ context.Context, of []proxier.Frontend) (map[proxier.RealServer]int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return maps.Clone(k.conns), k.fault("connections")
+	conns := maps.Clone(k.conns)
+	maps.DeleteFunc(conns, func(r proxier.RealServer, _ int) bool { return !slices.Contains(of, r.Frontend) })
+	return conns, k.fault("connections")
 }
 
 // Probe implements [proxier.Kernel].

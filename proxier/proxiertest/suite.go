@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -199,13 +200,17 @@ func testNothing(t *testing.T, k proxier.Kernel) {
 
 func testConnections(t *testing.T, k proxier.Kernel) {
 	move(t, k, state("10.96.0.1:443/tcp rr=192.0.2.1:6443"))
-	conns, err := k.Connections(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r, n := range conns {
-		if n != 0 {
-			t.Errorf("%v has %d connections", r, n)
+	gone := proxier.Frontend{Addr: netip.MustParseAddrPort("10.96.0.99:443"), Proto: proxier.TCP}
+	of := []proxier.Frontend{{Addr: netip.MustParseAddrPort("10.96.0.1:443"), Proto: proxier.TCP}, gone}
+	for _, of := range [][]proxier.Frontend{nil, of, slices.Repeat(of, 1000)} {
+		conns, err := k.Connections(t.Context(), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r, n := range conns {
+			if n != 0 {
+				t.Errorf("%v has %d connections", r, n)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ package takeover
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -82,7 +83,7 @@ func findServers(ctx context.Context, k proxier.Kernel, r *Remains, e evidence) 
 	if err != nil {
 		return err
 	}
-	conns, err := k.Connections(ctx)
+	conns, err := k.Connections(ctx, slices.Collect(maps.Keys(have.Servers)))
 	if err != nil {
 		return err
 	}
