@@ -148,7 +148,7 @@ func (s *session) try(ctx context.Context, batch []spec) ([]result, error) {
 	defer cancel()
 	cmd := exec.CommandContext(limited, "ip", "netns", "exec", s.lab.Namespace(), s.suite.program(),
 		"--provider=local", "--kubeconfig="+s.kubeconfig, "--host="+apiServer, "--kubectl-path="+s.kubectl(),
-		"--e2e-output-dir="+dir, "--disable-log-dump",
+		"--e2e-output-dir="+dir, "--disable-log-dump", "--max-nodes-to-gather-from=0",
 		"--ginkgo.no-color", "--ginkgo.v", "--ginkgo.timeout="+limit.String(),
 		"--ginkgo.focus="+focus(batch), "--ginkgo.json-report="+report)
 	key := filepath.Join(filepath.Dir(s.lab.Inventory()), "id_ed25519")

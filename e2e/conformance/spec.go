@@ -21,6 +21,9 @@ import (
 // area is what all specs of interest begin with.
 const area = "[sig-network] "
 
+// measures is in the names of specs that measure times, and hurry: 200 Services.
+const measures = "Service endpoints latency"
+
 // spec is one test. Its name is unique: what Ginkgo calls the texts of its
 // containers and its own, joined by blanks.
 type spec struct {
@@ -113,7 +116,7 @@ func parseSpecs(raw []byte) ([]spec, error) {
 		}
 		specs = append(specs, spec{
 			name: s.name(), group: strings.TrimPrefix(s.ContainerHierarchyTexts[0], area),
-			serial: s.labelled("Serial") || s.labelled("Disruptive"),
+			serial: s.labelled("Serial") || s.labelled("Disruptive") || strings.Contains(s.name(), measures),
 			source: fmt.Sprintf("%s:%06d", s.LeafNodeLocation.FileName, s.LeafNodeLocation.LineNumber),
 		})
 	}
