@@ -102,9 +102,14 @@ func (u *user) servicesOfBoth(t *testing.T) {
 		}
 	}
 	for host := range nodeAddresses() {
-		for _, target := range targets {
-			if got := u.on(t, host, "curl -sS -m 10 'http://"+target+"/hostname'"); !slices.Contains(names, got) {
-				t.Errorf("%s to %s: %q", host, target, got)
+		got := strings.Split(u.on(t, host, "for target in '"+strings.Join(targets, "' '")+
+			`'; do echo $(curl -sS -g -m 10 "http://$target/hostname" 2>&1); done`), "\n")
+		if len(got) != len(targets) {
+			t.Fatalf("%s: %d targets, answers %q", host, len(targets), got)
+		}
+		for i, target := range targets {
+			if !slices.Contains(names, got[i]) {
+				t.Errorf("%s to %s: %s", host, target, got[i])
 			}
 		}
 	}
@@ -138,20 +143,21 @@ func (u *user) clusterIPs(t *testing.T, service string, count int, more ...strin
 // namesOfBoth: CoreDNS has both families' records and is asked by both.
 func (u *user) namesOfBoth(t *testing.T) {
 	pods := u.hello(t)
-	both := u.clusterIPs(t, "both", 2)
-	for _, server := range u.clusterIPs(t, "kube-dns", 2, kubeSystem) {
-		for question, wants := range map[string][]string{
-			"-type=a both.default.svc.cluster.local":             both[:1],
-			"-type=aaaa both.default.svc.cluster.local":          both[1:],
-			"-type=aaaa both-headless.default.svc.cluster.local": {pods[0].ips[1], pods[1].ips[1]},
-			both[1]: {"both.default.svc.cluster.local"},
-		} {
-			args := slices.Concat([]string{"exec", pods[0].name, "--", "nslookup"}, strings.Fields(question), []string{server})
-			r := u.run(t, "kubectl", "", args...)
-			for _, want := range wants {
-				if !strings.Contains(r.stdout, want) {
-					t.Errorf("%s at %s: want %s in %s", question, server, want, r)
-				}
+	both, dns := u.clusterIPs(t, "both", 2), u.clusterIPs(t, "kube-dns", 2, kubeSystem)
+	for _, c := range []struct {
+		server, question string
+		wants            []string
+	}{
+		{dns[0], "-type=aaaa both.default.svc.cluster.local", both[1:]},
+		{dns[1], "-type=a both.default.svc.cluster.local", both[:1]},
+		{dns[1], "-type=aaaa both-headless.default.svc.cluster.local", []string{pods[0].ips[1], pods[1].ips[1]}},
+		{dns[1], both[1], []string{"both.default.svc.cluster.local"}},
+	} {
+		args := slices.Concat([]string{"exec", pods[0].name, "--", "nslookup"}, strings.Fields(c.question), []string{c.server})
+		r := u.run(t, "kubectl", "", args...)
+		for _, want := range c.wants {
+			if !strings.Contains(r.stdout, want) {
+				t.Errorf("%s at %s: want %s in %s", c.question, c.server, want, r)
 			}
 		}
 	}
