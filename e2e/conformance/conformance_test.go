@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/muster-project/muster/e2e/bench/document"
 	"github.com/muster-project/muster/internal/golden"
 )
 
@@ -142,7 +143,9 @@ func TestSection(t *testing.T) {
 		results[one.Spec] = one
 	}
 	delete(results, udp)
-	where := place{Commit: "0123456789ab", Kubernetes: kubernetes, Bundle: "1.36.3+0123", Workers: 3, MemoryMiB: 2048}
+	where := (&work{bundle: "1.36.3+0123"}).describe(document.Place{
+		Cores: 2, Model: "Example CPU", Kernel: "6.12.0", Load: "0.10, 0.20, 0.30", Commit: "0123456789ab",
+	})
 	out, err := render(where, someSpecs(t), results)
 	if err != nil {
 		t.Fatal(err)
@@ -204,38 +207,6 @@ func TestWithZones(t *testing.T) {
 		if got, err := withZones(bad, map[string]string{"w-1": "a"}); err == nil {
 			t.Errorf("from %q it made %q", bad, got)
 		}
-	}
-}
-
-func TestReplaceSection(t *testing.T) {
-	const whole = sectionBegin + "one\n" + sectionEnd
-	for name, c := range map[string]struct{ before, want string }{
-		"new":       {"", "# Conformance\n\n" + whole},
-		"no marks":  {"# Mine\n\ntext\n", "# Mine\n\ntext\n\n" + whole},
-		"old marks": {"# Mine\n" + sectionBegin + "old\n" + sectionEnd + "rest\n", "# Mine\n" + whole + "rest\n"},
-	} {
-		path := filepath.Join(t.TempDir(), "conformance.md")
-		if c.before != "" {
-			if err := os.WriteFile(path, []byte(c.before), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 2 { // again changes nothing
-			if err := replaceSection(path, []byte("one\n")); err != nil {
-				t.Fatal(err)
-			}
-			if got, err := os.ReadFile(path); err != nil || string(got) != c.want {
-				t.Errorf("%s: %q (%v), want %q", name, got, err, c.want)
-			}
-		}
-	}
-	// Half a section could be somebody's text.
-	path := filepath.Join(t.TempDir(), "half.md")
-	if err := os.WriteFile(path, []byte(sectionBegin+"text\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := replaceSection(path, []byte("one\n")); err == nil {
-		t.Error("half a section was replaced")
 	}
 }
 

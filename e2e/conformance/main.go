@@ -21,6 +21,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/muster-project/muster/e2e/bench/document"
 )
 
 func main() {
@@ -81,6 +83,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	here, err := document.Here(ctx)
+	if err != nil {
+		return err
+	}
 	say := newSay(errOut)
 	w, cleanUp, err := prepare(ctx, o.dual, say)
 	if err != nil {
@@ -98,11 +104,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err := w.runAll(ctx, o, choose(specs, o.dual), results); err != nil {
 		return err
 	}
-	where, err := w.describe(ctx)
-	if err != nil {
-		return err
-	}
-	section, err := render(where, specs, results.all())
+	section, err := render(w.describe(here), specs, results.all())
 	if err != nil {
 		return err
 	}
@@ -110,7 +112,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		_, err = out.Write(section)
 		return err
 	}
-	return replaceSection(o.out, section)
+	return document.Section{Name: "conformance", By: "e2e/conformance"}.Replace(o.out, section)
 }
 
 // newSay gives a function that reports progress with the time since the start.

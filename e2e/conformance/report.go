@@ -5,23 +5,19 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	_ "embed"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/muster-project/muster/e2e/bench/document"
 )
 
 // place is what was tested, and where.
 type place struct {
-	Commit     string
+	document.Place
 	Kubernetes string
 	Bundle     string
 	Workers    int
@@ -29,22 +25,8 @@ type place struct {
 	DualStack  bool
 }
 
-// describe asks git which source this is, and whether it was changed since.
-func (w *work) describe(ctx context.Context) (place, error) {
-	p := place{Kubernetes: kubernetes, Bundle: w.bundle, Workers: len(zones()), MemoryMiB: memoryMiB, DualStack: w.dual}
-	head, err := output(exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD"))
-	if err != nil {
-		return p, err
-	}
-	changed, err := output(exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no"))
-	if err != nil {
-		return p, err
-	}
-	p.Commit = strings.TrimSpace(string(head))
-	if len(changed) > 0 {
-		p.Commit += " with changes"
-	}
-	return p, nil
+func (w *work) describe(here document.Place) place {
+	return place{Place: here, Kubernetes: kubernetes, Bundle: w.bundle, Workers: len(zones()), MemoryMiB: memoryMiB, DualStack: w.dual}
 }
 
 // The states of lines that have no result.
@@ -179,40 +161,4 @@ func cell(text string) string {
 		text = string(runes[:longest]) + "..."
 	}
 	return strings.NewReplacer("|", `\|`, "<", "&lt;", "`", "'").Replace(text)
-}
-
-// Marks of the section in the file; what is around them stays.
-const (
-	sectionBegin = "<!-- conformance: written by e2e/conformance -->\n"
-	sectionEnd   = "<!-- conformance: end -->\n"
-)
-
-// replaceSection puts the section into a file, in place of an earlier one or at
-// its end.
-func replaceSection(path string, section []byte) error {
-	old, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		old, err = []byte("# Conformance\n"), nil
-	}
-	if err != nil {
-		return err
-	}
-	replaced, err := withSection(string(old), string(section))
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(replaced), 0o644)
-}
-
-func withSection(old, section string) (string, error) {
-	whole := sectionBegin + section + sectionEnd
-	before, rest, has := strings.Cut(old, sectionBegin)
-	if !has {
-		return strings.TrimRight(old, "\n") + "\n\n" + whole, nil
-	}
-	_, after, ends := strings.Cut(rest, sectionEnd)
-	if !ends {
-		return "", fmt.Errorf("%q is not followed by %q: put it back, or remove both", strings.TrimSpace(sectionBegin), strings.TrimSpace(sectionEnd))
-	}
-	return before + whole + after, nil
 }
