@@ -42,7 +42,7 @@ func (i Integration) Ensure() (changed []string, err error) {
 		return nil, fmt.Errorf("connect to nftables: %w", err)
 	}
 	for _, w := range walls {
-		if w.accepted {
+		if !w.drops || len(w.ours) > 0 {
 			continue
 		}
 		for _, rule := range i.rules(w) {
@@ -59,7 +59,8 @@ func (i Integration) Ensure() (changed []string, err error) {
 	return changed, nil
 }
 
-// Remove takes the rules out again. It can be repeated.
+// Remove takes the rules out again, also where the firewall no longer drops.
+// It can be repeated.
 func Remove() error {
 	walls, err := firewalls()
 	if err != nil {
@@ -70,16 +71,9 @@ func Remove() error {
 		return fmt.Errorf("connect to nftables: %w", err)
 	}
 	for _, w := range walls {
-		chain := &nftables.Chain{Name: w.chain, Table: w.table}
-		rules, err := c.GetRules(w.table, chain)
-		if err != nil {
-			return fmt.Errorf("list the rules of %s: %w", w.where(), err)
-		}
-		for _, r := range rules {
-			if isOurs(r) {
-				if err := c.DelRule(&nftables.Rule{Table: w.table, Chain: chain, Handle: r.Handle}); err != nil {
-					return fmt.Errorf("remove a rule of %s: %w", w.where(), err)
-				}
+		for _, r := range w.ours {
+			if err := c.DelRule(&nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: w.chain, Table: w.table}, Handle: r.Handle}); err != nil {
+				return fmt.Errorf("remove a rule of %s: %w", w.where(), err)
 			}
 		}
 	}

@@ -115,6 +115,8 @@ nft 'add chain inet muster input { type filter hook input priority 0; policy dro
 	if again, err := i.Ensure(); err != nil || len(again) != 0 {
 		t.Errorf("a second time changed %v, %v", again, err)
 	}
+	sh(t, "iptables-nft -P FORWARD ACCEPT")
+	before = strings.Replace(before, "hook forward priority filter; policy drop;", "hook forward priority filter; policy accept;", 1)
 	for range 2 {
 		if err := Remove(); err != nil {
 			t.Fatal(err)

@@ -31,8 +31,7 @@ func (f Finding) String() string { return f.Where + ": " + f.What }
 // ownTable is the proxier's, in family inet.
 const ownTable = "muster"
 
-// firewalld makes one table with chains that accept by policy and reject with
-// their last rule.
+// firewalld is the name of that firewall's table.
 const firewalld = "firewalld"
 
 // Look finds what Services may suffer from. It changes nothing.
@@ -43,7 +42,9 @@ func Look() ([]Finding, error) {
 	}
 	var all []Finding
 	for _, w := range walls {
-		all = append(all, w.finding())
+		if w.drops {
+			all = append(all, w.finding())
+		}
 	}
 	legacy, err := legacyFirewalls()
 	if err != nil {
@@ -56,13 +57,13 @@ func Look() ([]Finding, error) {
 	return slices.Concat(all, legacy, bridges), nil
 }
 
-// wall is a chain that drops what nobody accepted.
+// wall is somebody's chain that packets of Services pass.
 type wall struct {
 	table *nftables.Table
 	chain string
-	input bool // else forward
-	// accepted is true where Integration's rules are in it.
-	accepted bool
+	input bool             // else forward
+	drops bool             // what nobody accepted
+	ours  []*nftables.Rule // Integration's
 }
 
 func (w wall) where() string {
@@ -70,7 +71,7 @@ func (w wall) where() string {
 }
 
 func (w wall) finding() Finding {
-	if w.accepted {
+	if len(w.ours) > 0 {
 		return Finding{w.where(), "drops by policy; --firewall-integration has put in rules that accept Services"}
 	}
 	if w.input {
@@ -91,8 +92,8 @@ func familyName(f nftables.TableFamily) string {
 	return fmt.Sprintf("family-%d", f)
 }
 
-// firewalls lists the chains in hooks input and forward that drop by policy,
-// and firewalld's.
+// firewalls lists the chains in hooks input and forward, with Integration's
+// rules in them.
 func firewalls() ([]wall, error) {
 	c, err := nftables.New()
 	if err != nil {
@@ -104,27 +105,31 @@ func firewalls() ([]wall, error) {
 	}
 	var walls []wall
 	for _, ch := range chains {
-		if w, ok := asWall(ch); ok {
-			rules, err := c.GetRules(w.table, ch)
-			if err != nil {
-				return nil, fmt.Errorf("list the rules of %s: %w", w.where(), err)
-			}
-			w.accepted = slices.ContainsFunc(rules, isOurs)
-			walls = append(walls, w)
+		w, ok := asWall(ch)
+		if !ok {
+			continue
 		}
+		rules, err := c.GetRules(w.table, ch)
+		if err != nil {
+			return nil, fmt.Errorf("list the rules of %s: %w", w.where(), err)
+		}
+		w.ours = slices.DeleteFunc(rules, func(r *nftables.Rule) bool { return !isOurs(r) })
+		walls = append(walls, w)
 	}
 	return walls, nil
 }
 
+// asWall reports whether packets of Services pass a chain, and what it does
+// to them. firewalld's accept by policy and reject with their last rule.
 func asWall(ch *nftables.Chain) (wall, bool) {
-	ipOrBoth := ch.Table.Family == nftables.TableFamilyIPv4 || ch.Table.Family == nftables.TableFamilyIPv6 || ch.Table.Family == nftables.TableFamilyINet
-	if !ipOrBoth || ch.Hooknum == nil || ch.Type != nftables.ChainTypeFilter || (ch.Table.Name == ownTable && ch.Table.Family == nftables.TableFamilyINet) {
+	ip := ch.Table.Family == nftables.TableFamilyIPv4 || ch.Table.Family == nftables.TableFamilyIPv6 || ch.Table.Family == nftables.TableFamilyINet
+	if !ip || ch.Hooknum == nil || ch.Type != nftables.ChainTypeFilter || (ch.Table.Name == ownTable && ch.Table.Family == nftables.TableFamilyINet) {
 		return wall{}, false
 	}
 	input, forward := *ch.Hooknum == *nftables.ChainHookInput, *ch.Hooknum == *nftables.ChainHookForward
 	drops := ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop
 	drops = drops || ch.Table.Name == firewalld && (ch.Name == "filter_INPUT" || ch.Name == "filter_FORWARD")
-	return wall{table: ch.Table, chain: ch.Name, input: input}, drops && (input || forward)
+	return wall{table: ch.Table, chain: ch.Name, input: input, drops: drops}, input || forward
 }
 
 // legacyFirewalls are policies of iptables-legacy, which only its own program

@@ -32,8 +32,8 @@ func TestWhatIsAFirewall(t *testing.T) {
 			Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Policy: &acceptance}, true},
 		{"another of firewalld's", nftables.Chain{Name: "filter_FORWARD_POLICIES", Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: firewalld}}, false},
 	} {
-		if _, got := asWall(&c.in); got != c.wall {
-			t.Errorf("%s: a firewall %t, want %t", c.name, got, c.wall)
+		if w, passes := asWall(&c.in); (passes && w.drops) != c.wall {
+			t.Errorf("%s: a firewall %t, want %t", c.name, !c.wall, c.wall)
 		}
 	}
 }
