@@ -91,15 +91,27 @@ func ReadRealServers(ctx context.Context, of []proxier.Frontend) (map[proxier.Fr
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	all, err := readProc()
+	v, err := dialIPVS()
 	if err != nil {
 		return nil, err
 	}
+	found, err := v.details(of)
+	return found, errors.Join(err, v.close())
+}
+
+func (v *ipvs) details(of []proxier.Frontend) (map[proxier.Frontend]map[netip.AddrPort]RealServer, error) {
 	found := map[proxier.Frontend]map[netip.AddrPort]RealServer{}
 	for _, f := range of {
-		list, there := all[f]
+		_, there, err := v.server(f)
+		if err != nil {
+			return nil, fmt.Errorf("read the virtual server %s: %w", f, err)
+		}
 		if !there {
 			continue
+		}
+		list, err := v.dests(f)
+		if err != nil {
+			return nil, fmt.Errorf("read the real servers of %s: %w", f, err)
 		}
 		found[f] = map[netip.AddrPort]RealServer{}
 		for _, d := range list {
