@@ -119,7 +119,7 @@ func (l *frontends) add(kind Kind, addr netip.AddrPort, local bool) {
 	c.sets.put(SetFrontends, kind != SplitTarget)
 	foreign := kind == ExternalIP || kind == BalancerIP // an address that need not be this host's
 	c.sets.put(SetCapture, foreign)
-	c.sets.put(SetRefused, foreign && !l.choice.reachable)
+	c.sets.put(SetRefused, !l.choice.reachable)
 	c.sets.put(SetMasquerade, external && !local)
 	c.sets.put(SetDrop, local && len(used) == 0 && l.choice.reachable)
 	if external && local {

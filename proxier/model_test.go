@@ -72,6 +72,8 @@ set owned 10.96.0.7:80/tcp
 set owned 192.0.2.1:30080/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
+set refused 10.96.0.7:80/tcp
+set refused 192.0.2.1:30080/tcp
 set service-cidrs 10.96.0.0/16
 server 10.96.0.7:80/tcp rr
 server 192.0.2.1:30080/tcp rr`},
@@ -151,6 +153,7 @@ set owned 198.51.100.1:80/tcp
 set owned 198.51.100.2:80/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
+set refused 10.96.0.7:80/tcp
 set refused 198.51.100.1:80/tcp
 set refused 198.51.100.2:80/tcp
 set restricted 198.51.100.1:80/tcp
@@ -181,6 +184,7 @@ set frontends 10.96.0.7:80/tcp
 set owned 10.96.0.7:80/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
+set refused 10.96.0.7:80/tcp
 set service-cidrs 10.96.0.0/16
 server 10.96.0.7:80/tcp rr`},
 		{"affinity, and an address outside every CIDR", func(m *proxier.Model) {
@@ -193,6 +197,7 @@ set frontends 10.200.0.7:80/tcp
 set owned 10.200.0.7:80/tcp
 set pod-cidrs 0.0.0.0/0
 set pod-cidrs ::/0
+set refused 10.200.0.7:80/tcp
 set service-cidrs 10.200.0.7/32
 set service-cidrs 10.96.0.0/16
 server 10.200.0.7:80/tcp rr flags 0x1 timeout 10800s`},

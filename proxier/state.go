@@ -88,7 +88,7 @@ const (
 	SetCapture                 // frontends on addresses that are not this host's
 	SetMasquerade              // frontends whose clients may be off the cluster
 	SetDrop                    // Local policy, and the endpoints are elsewhere
-	SetRefused                 // captured frontends without any endpoint
+	SetRefused                 // frontends without any endpoint
 	SetRestricted              // frontends with source ranges
 	SetAllowed                 // sources that may use them
 	SetSplit                   // external Local policy: where clients inside the cluster are led instead

@@ -80,7 +80,8 @@ func newRules(o Options) rules {
 //	chain capture     { TUPLE @capture meta mark set mark | 0x1000 }
 //	chain split-in    { INSIDE dnat to TUPLE map @split }
 //	chain split-out   { dnat to TUPLE map @split }
-//	chain refuse      { TUPLE @targets ct status dnat return
+//	chain refuse      { TUPLE @refused goto turn-away
+//	                    TUPLE @targets ct status dnat return
 //	                    daddr @service-cidrs TUPLE != @frontends goto turn-away
 //	                    TUPLE @drop drop }
 //	chain turn-away   { meta l4proto tcp reject with tcp reset
@@ -95,8 +96,10 @@ func newRules(o Options) rules {
 // connections do not pass prerouting and need no masquerade: the source of
 // the local route is an address that answers find.
 //
-// IPVS refuses by itself what has no endpoint. It cannot for an address that
-// is not this host's: the kernel does not send ICMP from there.
+// IPVS would refuse by itself what has no endpoint, with ICMP: one a second to
+// each client, none from an address that is not this host's, and over IPv6 the
+// host itself learns of it by its second SYN only. What comes from the network
+// is refused before it is routed, where an address need not be ours.
 //
 // Capture comes after NAT of destinations: connection tracking sends the later
 // packets of what was split straight to the pod, and the mark would send them
@@ -127,6 +130,9 @@ func (r rules) chains() []chain {
 				return join(f.is(), f.tuple(), f.to(proxier.SetSplit), f.dnat())
 			})},
 		{name: "refuse", rules: slices.Concat(
+			both(func(f ipFamily) []expr.Any {
+				return join(f.is(), f.tuple(), f.in(proxier.SetRefused), verdict(expr.VerdictGoto, "turn-away"))
+			}),
 			both(func(f ipFamily) []expr.Any {
 				return join(f.is(), f.tuple(), f.in(proxier.SetTargets), isDNAT(), verdict(expr.VerdictReturn, ""))
 			}),

@@ -241,6 +241,14 @@ func TestIPv6(t *testing.T) {
 		Ports:      []proxier.Port{{Name: "t", Proto: proxier.TCP, Port: 80, NodePort: 30080}, {Name: "u", Proto: proxier.UDP, Port: 80}},
 	})
 	c.endpoints(proxier.Endpoint{Addr: a, Node: "node", Ready: true, Serving: true})
+	c.inbox.Service(proxier.Service{
+		Name:       proxier.Name{Namespace: "default", Name: "nobody"},
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("fd00:96::9")},
+		Ports:      []proxier.Port{{Proto: proxier.TCP, Port: 80}},
+	})
+	for _, from := range []*host{c.node, c.client} {
+		c.refused(from, "tcp", "[fd00:96::9]:80")
+	}
 	for _, network := range []string{"tcp", "udp"} {
 		c.wants(c.client, network, "[fd00:96::7]:80", "a", client)
 		c.wants(c.node, network, "[fd00:96::7]:80", "a", nodeIP6)

@@ -10,6 +10,9 @@ func refuse(w *walker) bool {
 	if w.own {
 		hook = "output"
 	}
+	if w.in(proxier.SetRefused) {
+		return w.end(Refused, hook, "%s has no endpoint anywhere", w.frontend())
+	}
 	if w.split && w.in(proxier.SetTargets) {
 		return false
 	}

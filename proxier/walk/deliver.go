@@ -8,8 +8,8 @@ import (
 	"github.com/muster-project/muster/proxier"
 )
 
-// turnAway refuses for frontends without endpoints on addresses that are not
-// this host's. IPVS could not: the kernel sends no ICMP from there.
+// turnAway refuses what comes from the network for frontends without
+// endpoints.
 func turnAway(w *walker) bool {
 	if w.own || !w.in(proxier.SetRefused) {
 		return false
