@@ -101,7 +101,7 @@ func measurements() []measurement {
 			func(r result) string { return megabytes(r.PeakRSS) + " (" + megabytes(r.RestRSS) + ")" }, func(r result) float64 { return float64(r.PeakRSS) }},
 		{"Processes started: until the cold start was over, after it, of these at rest", "PROC_EVENT_FORK of the kernel's process connector, threads left out.",
 			func(r result) string { return fmt.Sprintf("%d, %d, %d", r.ColdForks, r.Forks, r.RestForks) }, func(result) float64 { return 0 }},
-		{"System calls per change", fmt.Sprintf("strace -c -f over %d changes with their pauses: timers and pollers included, and what is started.", tracedChanges),
+		{"System calls per change", fmt.Sprintf("strace -c -f over up to %d changes with their pauses: timers and pollers included, and what is started.", tracedChanges),
 			func(r result) string { return count(r.Syscalls) }, func(r result) float64 { return r.Syscalls }},
 	}
 }

@@ -15,8 +15,11 @@ import (
 	"time"
 )
 
-// traceBound bounds the whole of trace: under strace a fork is slow.
-const traceBound = 3 * time.Minute
+// No change is begun after traceTime; under strace a fork is slow.
+const (
+	traceTime  = time.Minute
+	traceBound = 4 * time.Minute
+)
 
 // stracePath is where strace lies beside this program, with the libraries it
 // needs; the machine has none of its own.
@@ -46,8 +49,8 @@ func (s *session) trace(ctx context.Context) error {
 	made, err := s.traced(ctx)
 	cancel()
 	_ = command.Wait() // it ends by the signal that was sent
-	if made < tracedChanges || err != nil {
-		s.say("system calls are not counted: %d changes within %s, %v; strace says %q", made, traceBound, err, said.String())
+	if err != nil {
+		s.say("system calls are not counted: %v after %d changes; strace says %q", err, made, said.String())
 		return nil
 	}
 	text, err := os.ReadFile(file)
@@ -55,22 +58,28 @@ func (s *session) trace(ctx context.Context) error {
 		return err
 	}
 	calls, err := totalCalls(string(text))
-	s.result.Syscalls = float64(calls) / tracedChanges
-	s.say("system calls per change: %.0f", s.result.Syscalls)
+	s.result.Syscalls = float64(calls) / float64(made)
+	s.say("system calls per change: %.0f, of %d", s.result.Syscalls, made)
 	return err
 }
 
+// traced makes at least one change, and waits after each for what it entails.
 func (s *session) traced(ctx context.Context) (made int, err error) {
-	for n := range tracedChanges {
-		if err := pause(ctx, changePause); err != nil {
-			return n, err
+	begin := time.Now()
+	for made == 0 || made < tracedChanges && time.Since(begin) < traceTime {
+		took, err := s.changeOnce(ctx, singleChanges+made)
+		if err == nil && took.Over {
+			err = errOver
 		}
-		took, err := s.changeOnce(ctx, singleChanges+n)
-		if err != nil || took.Over {
-			return n, err
+		if err == nil {
+			err = pause(ctx, changePause)
 		}
+		if err != nil {
+			return made, err
+		}
+		made++
 	}
-	return tracedChanges, pause(ctx, changePause)
+	return made, nil
 }
 
 // totalCalls reads the last line of strace's table:
