@@ -13,11 +13,14 @@ type HealthCheck struct {
 	Local   int // ready endpoints on this node
 }
 
-// HealthChecks returns the health checks to answer, by port, and whether they
+// HealthChecks returns the health checks to answer, by port, where they
 // changed since the last call.
 func (m *Model) HealthChecks() (checks map[uint16]HealthCheck, changed bool) {
-	changed, m.healthChanged = m.healthChanged, false
-	return maps.Clone(m.health), changed
+	if !m.healthChanged {
+		return nil, false
+	}
+	m.healthChanged = false
+	return maps.Clone(m.health), true
 }
 
 func (m *Model) checkHealth(old, now HealthCheck) {

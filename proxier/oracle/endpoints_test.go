@@ -57,6 +57,7 @@ func sequence(t *testing.T, seed uint64) {
 	var cluster Cluster
 	m := place.Model()
 	v4, v6 := newUpstream(corev1.IPv4Protocol), newUpstream(corev1.IPv6Protocol)
+	var checks map[uint16]proxier.HealthCheck
 	for range 40 {
 		if r.IntN(20) == 0 {
 			place.Node.Zone = []string{"", "zone-a", "zone-b"}[r.IntN(3)]
@@ -79,7 +80,9 @@ func sequence(t *testing.T, seed uint64) {
 			t.Errorf("%s\nin\n%s", complaint, m.Want())
 			return
 		}
-		checks, _ := m.HealthChecks()
+		if now, changed := m.HealthChecks(); changed {
+			checks = now
+		}
 		if want := health(v4, v6); !maps.Equal(checks, want) {
 			t.Errorf("health checks %v, upstream %v", checks, want)
 			return
