@@ -193,7 +193,7 @@ func TestSection(t *testing.T) {
 			Contender: who, Services: 100, Cold: bounded{Took: slow * time.Second}, ColdCPU: slow * 900 * time.Millisecond, ColdForks: 200 * i,
 			Changes: []time.Duration{slow * 3e6, slow * 2e6, slow * 9e6}, Rolling: bounded{Took: slow * 5e6}, RollingCPU: slow * 10e6,
 			Rest: 35 * time.Second, RestCPU: slow * 10e6, Resync: syncs{Count: uint64(2 - i), Took: slow * 1e6}, ResyncCPU: slow * 10e6,
-			Forks: 55 * i, PeakRSS: 30e6, RestRSS: 29e6, Syscalls: float64(slow * 100),
+			Forks: 55 * i, PeakRSS: 30e6, RestRSS: 29e6, PeakMemory: 12e6, Syscalls: float64(slow * 100),
 			Data: map[string]loadResult{dataKey(direct, true): {Requests: 3000, Took: 3 * time.Second, P50: 1e6, P99: 2e6, Faults: i}},
 		})
 	}

@@ -99,6 +99,8 @@ func measurements() []measurement {
 			func(r result) string { return fmt.Sprintf("%.1f", restCPU(r)) }, restCPU},
 		{memoryTitle, "Of its own process (VmHWM, VmRSS).",
 			func(r result) string { return megabytes(r.PeakRSS) + " (" + megabytes(r.RestRSS) + ")" }, func(r result) float64 { return float64(r.PeakRSS) }},
+		{"Memory with what it started, at most, MB", "Charged to its cgroup (memory.peak): anonymous memory and the kernel's, but not the text of programs.",
+			func(r result) string { return megabytes(r.PeakMemory) }, func(r result) float64 { return float64(r.PeakMemory) }},
 		{"Processes started: until the cold start was over, after it, of these at rest", "PROC_EVENT_FORK of the kernel's process connector, threads left out.",
 			func(r result) string { return fmt.Sprintf("%d, %d, %d", r.ColdForks, r.Forks, r.RestForks) }, func(result) float64 { return 0 }},
 		{"System calls per change", fmt.Sprintf("strace -c -f over up to %d changes with their pauses: timers and pollers included, and what is started.", tracedChanges),
@@ -199,7 +201,7 @@ func dataTable(size int, all []result) table {
 			row := []string{path + ", " + kind}
 			for _, who := range contenders() {
 				r, _ := find(all, who, size)
-				row = append(row, dataCell(r.Data[dataKey(path, keepAlive)]))
+				row = append(row, dataCell(r, path, keepAlive))
 			}
 			t.Rows = append(t.Rows, row)
 		}
@@ -207,9 +209,15 @@ func dataTable(size int, all []result) table {
 	return t
 }
 
-func dataCell(r loadResult) string {
-	if r.Requests == 0 {
-		return "none"
+func dataCell(of result, path string, keepAlive bool) string {
+	r, there := of.Data[dataKey(path, keepAlive)]
+	switch {
+	case of.Skipped != "":
+		return of.Skipped
+	case of.Cold.Over:
+		return "never complete"
+	case !there:
+		return ""
 	}
 	text := fmt.Sprintf("%.0f; %.2f, %.2f", r.rate(), float64(r.P50)/1e6, float64(r.P99)/1e6)
 	if r.Faults > 0 {
