@@ -22,6 +22,8 @@ import (
 // How much is measured. Every contender gets the same.
 const (
 	singleChanges    = 20
+	fewestChanges    = 5
+	changesTime      = 2 * time.Minute // after this the fewest are enough
 	rollingServices  = 20
 	rollingEndpoints = rollingServices * perService
 	rollingPause     = 20 * time.Millisecond // between two events
@@ -277,7 +279,11 @@ func (s *session) spread(n int) int {
 func (s *session) change(ctx context.Context) error {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
+	begin := time.Now()
 	for n := range singleChanges {
+		if n >= fewestChanges && time.Since(begin) > changesTime {
+			break
+		}
 		if err := pause(ctx, changePause); errors.Is(err, errOver) {
 			break // those that were made count
 		} else if err != nil {

@@ -17,8 +17,8 @@ import (
 
 // No change is begun after traceTime; under strace a fork is slow.
 const (
-	traceTime  = time.Minute
-	traceBound = 4 * time.Minute
+	traceTime  = 30 * time.Second
+	traceBound = 2 * time.Minute
 )
 
 // stracePath is where strace lies beside this program, with the libraries it
