@@ -23,9 +23,10 @@ import (
 var rootScript string
 
 // rootPackages are the Debian packages of the images' root: what the specs call
-// inside of pods.
+// inside of pods. Only what none of them has is busybox's: its wget, linked
+// statically, crashes where it finds the libraries that the others bring.
 func rootPackages() []string {
-	return []string{"bash", "busybox-static", "conntrack", "curl", "dash", "iproute2", "netcat-openbsd"}
+	return []string{"bash", "busybox-static", "conntrack", "curl", "dash", "iproute2", "netcat-openbsd", "wget"}
 }
 
 // imageConfigs says how the image of each name starts. All of them have the
