@@ -38,7 +38,8 @@ ipset destroy MINE; ipvsadm -C`
 func left(t *testing.T) string {
 	t.Helper()
 	return sh(t, `{ nft list ruleset; for i in iptables ip6tables; do $i-legacy-save; done; } 2>/dev/null |
-  grep -o 'KUBE-[A-Z0-9-]*\|table ip6* kube-proxy' | sort -u | grep -v 'KUBE-FIREWALL$\|KUBE-KUBELET-CANARY\|KUBE-IPTABLES-HINT\|KUBE-SERVICES of mine' || true
+  grep -v KUBE-SERVICES.of.mine | grep -o 'KUBE-[A-Z0-9-]*\|table ip6* kube-proxy' | sort -u |
+  grep -v 'KUBE-FIREWALL$\|KUBE-KUBELET-CANARY\|KUBE-IPTABLES-HINT' || true
 ipset list -n | grep -v '^MINE$' || true
 ip -o link show kube-ipvs0 2>/dev/null || true`)
 }
