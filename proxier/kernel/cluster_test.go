@@ -80,7 +80,7 @@ func (c *cluster) start(k *Kernel) {
 		Timing: proxier.Timing{DrainTick: 200 * time.Millisecond},
 		Report: func(r proxier.Report) {
 			c.slices.Add(int64(r.Slices))
-			if r.Err != nil {
+			if r.Err != nil && !errors.Is(r.Err, context.Canceled) {
 				c.Errorf("pass: %v", r.Err)
 			}
 		},

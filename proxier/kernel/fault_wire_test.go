@@ -77,7 +77,7 @@ func TestLooseContact(t *testing.T) {
 	t.Logf("seed %d", seed)
 	faults := k.ipvs.slack(seed)
 	for generation := range 10 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), crowded)
 		p := newProxier(k, services(generation))
 		p.Timing = proxier.Timing{RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond, DrainTick: 10 * time.Millisecond}
 		failed := 0

@@ -46,32 +46,31 @@ func Watch(ctx context.Context, tell Events) error {
 	if err := tellAddresses(tell); err != nil {
 		return err
 	}
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return nil
 		case what, ok := <-drift[0]:
 			if !ok {
-				return errors.New("the nftables event socket ended")
+				return ended(ctx, "nftables event")
 			}
 			tell.Drift(what)
 		case what, ok := <-drift[1]:
 			if !ok {
-				return errors.New("the routing rule event socket ended")
+				return ended(ctx, "routing rule event")
 			}
 			tell.Drift(what)
 		case err := <-lost:
 			tell.Drift(fmt.Sprintf("events were lost: %v", err))
 		case r, ok := <-routes:
 			if !ok {
-				return errors.New("the route event socket ended")
+				return ended(ctx, "route event")
 			}
 			if r.Type == unix.RTM_DELROUTE && r.Protocol == routeProtocol {
 				tell.Drift("a service route was deleted")
 			}
 		case a, ok := <-addrs:
 			if !ok {
-				return errors.New("the address event socket ended")
+				return ended(ctx, "address event")
 			}
 			// Routes that prefer it vanish, and of IPv6 ones only that they
 			// do, which nothing else tells.
@@ -83,6 +82,15 @@ func Watch(ctx context.Context, tell Events) error {
 			}
 		}
 	}
+	return nil
+}
+
+// ended is an error, but not where it is us who end.
+func ended(ctx context.Context, socket string) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("the %s socket ended", socket)
 }
 
 // watchDrift follows our table and our routing rule.
