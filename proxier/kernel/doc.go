@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kernel is the data plane of the proxier in a real Linux kernel. It
-// is the only package of the proxier with a system call in it, and it starts
-// no process.
+// starts no process.
 //
 //   - IPVS by generic netlink, many messages in one send (ipvs*.go, genl.go).
 //   - One nftables table, `inet muster`, whose sets change and whose rules do
