@@ -92,7 +92,7 @@ func TestChoose(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	raw := readTestdata(t, "report.json")
 	want := []result{
-		{Spec: udp, State: failed, Reason: "timedout: A suite timeout occurred", At: "conntrack.go:218", Seconds: 600},
+		{Spec: udp, State: failed, Reason: "it was cut by this run's own -limit: A suite timeout occurred", At: "conntrack.go:218", Seconds: 600},
 		// DNS was not come to.
 		{Spec: granular, State: failed, Reason: "did not find expected responses | 3 tries", At: "utils.go:411", Seconds: 60},
 		{Spec: basic, State: passed, Seconds: 12.5},

@@ -184,7 +184,10 @@ func (s ginkgoSpec) result() result {
 		r.State = skipped
 	}
 	r.Reason = firstLine(s.Failure.Message)
-	if r.State == failed && s.State != "failed" {
+	switch s.State {
+	case "timedout":
+		r.Reason = "it was cut by this run's own -limit: " + r.Reason
+	case "interrupted", "aborted", "panicked":
 		r.Reason = s.State + ": " + r.Reason
 	}
 	if at := s.Failure.Location; at.FileName != "" {
