@@ -45,6 +45,10 @@ type assignment struct {
 // nothing else in the lab can have it.
 const addressPool = "198.51.100.0/24"
 
+// clientAddress is from where the tests reach what has an address of the pool:
+// specs take a client in the nodes' own network for a node (RFC 5737 too).
+const clientAddress = "203.0.113.1"
+
 // finalizer is the one that Kubernetes' own service controller has.
 const finalizer = "service.kubernetes.io/load-balancer-cleanup"
 
@@ -60,6 +64,9 @@ const healthEvery = time.Second
 
 // run works until ctx ends.
 func (b *balancer) run(ctx context.Context) error {
+	if _, err := output(exec.CommandContext(ctx, "ip", "-n", b.namespace, "address", "replace", clientAddress+"/32", "dev", "lo")); err != nil {
+		return fmt.Errorf("give the tests an address: %w", err)
+	}
 	watch := exec.CommandContext(ctx, b.kubectl[0], append(b.kubectl[1:], "get", "services", "--all-namespaces", "--watch", "--output-watch-events", "--output=json")...)
 	stdout, err := watch.StdoutPipe()
 	if err != nil {
@@ -313,7 +320,7 @@ func routeArgs(address netip.Addr, nodes []netip.Addr) []string {
 	if len(nodes) == 0 {
 		return []string{"route", "replace", "blackhole", address.String()}
 	}
-	args := []string{"route", "replace", address.String()}
+	args := []string{"route", "replace", address.String(), "src", clientAddress}
 	for _, n := range nodes {
 		args = append(args, strings.Fields("nexthop via "+n.String())...)
 	}

@@ -149,9 +149,9 @@ func TestReadEvents(t *testing.T) {
 func TestRouteArgs(t *testing.T) {
 	a := netip.MustParseAddr("198.51.100.1")
 	for want, nodes := range map[string][]netip.Addr{
-		"route replace blackhole 198.51.100.1":                                     nil,
-		"route replace 198.51.100.1 nexthop via 10.77.0.21":                        workers()[:1],
-		"route replace 198.51.100.1 nexthop via 10.77.0.21 nexthop via 10.77.0.22": workers()[:2],
+		"route replace blackhole 198.51.100.1":                                                     nil,
+		"route replace 198.51.100.1 src 203.0.113.1 nexthop via 10.77.0.21":                        workers()[:1],
+		"route replace 198.51.100.1 src 203.0.113.1 nexthop via 10.77.0.21 nexthop via 10.77.0.22": workers()[:2],
 	} {
 		if got := strings.Join(routeArgs(a, nodes), " "); got != want {
 			t.Errorf("%q, want %q", got, want)
