@@ -31,6 +31,12 @@ func IsNotFound(err error) bool {
 	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }
 
+// isConflict reports whether somebody else changed an object in between.
+func isConflict(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Code == http.StatusConflict
+}
+
 // Object is an API object applied server-side. Path is the collection it lives
 // in, such as /api/v1/namespaces/kube-system/services.
 type Object struct {

@@ -112,9 +112,24 @@ func (t Taints) merge(node taintedNode) (list []json.RawMessage, changed bool, e
 	return list, changed || !slices.Equal(noted, t.Taints), nil
 }
 
+// busyNode is how often others may write a node between reading and writing
+// it. A node that has just registered is written by its kubelet and three
+// controllers within a second.
+const busyNode = 20
+
 // Do writes list and note, on the condition that nobody else wrote the node
-// in between.
+// in between; if somebody did, it reads again.
 func (t Taints) Do(ctx context.Context, h *Host) error {
+	var err error
+	for range busyNode {
+		if err = t.write(ctx, h); !isConflict(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (t Taints) write(ctx context.Context, h *Host) error {
 	node, err := t.get(ctx, h)
 	if err != nil {
 		return err
