@@ -45,10 +45,10 @@ func prepare(ctx context.Context, o options, progress io.Writer) (_ *bench, clea
 	if err != nil {
 		return nil, nil, err
 	}
-	cleanUp = func() { os.RemoveAll(dir) }
+	remove := func() { os.RemoveAll(dir) }
 	defer func() {
 		if err != nil {
-			cleanUp()
+			remove()
 		}
 	}()
 	b := &bench{options: o, progress: progress, start: time.Now(), dir: dir, muster: filepath.Join(dir, "muster")}
@@ -70,7 +70,7 @@ func prepare(ctx context.Context, o options, progress io.Writer) (_ *bench, clea
 		return nil, nil, fmt.Errorf("read the bundle's list: %w", err)
 	}
 	b.bundle, err = bundle.Open(place.Directory)
-	return b, cleanUp, err
+	return b, remove, err
 }
 
 // output runs a program and returns what it printed; the error of one that

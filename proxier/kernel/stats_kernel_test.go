@@ -7,6 +7,7 @@ package kernel
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/muster-project/muster/proxier"
 )
@@ -23,7 +24,7 @@ func TestCountersOfTheKernel(t *testing.T) {
 	}
 	f := proxier.Frontend{Addr: netip.MustParseAddrPort(byClusterIP), Proto: proxier.TCP}
 	var got Stats
-	eventually(t, "the kernel adds its counters up", patience, func() bool {
+	eventually(t, "the kernel adds its counters up", time.Minute, func() bool {
 		all, err := ReadStats(t.Context())
 		must(t, err)
 		got = all[f]
