@@ -59,34 +59,19 @@ func TestTaintsLeaveOthersAlone(t *testing.T) {
 	}
 }
 
-// busyNodeAPI has somebody else write the node after each of the first reads.
-type busyNodeAPI struct {
-	*steptest.API
-	writes int
-}
-
-func (b *busyNodeAPI) Call(ctx context.Context, as step.Credentials, c step.Call) ([]byte, error) {
-	body, err := b.API.Call(ctx, as, c)
-	if c.Method == http.MethodGet && b.writes > 0 {
-		b.writes--
-		b.Set(nodePath, b.writes, "metadata", "labels", "beat")
-	}
-	return body, err
-}
-
 // A node that has just registered is written by its kubelet and by
 // controllers meanwhile.
 func TestTaintsOfABusyNode(t *testing.T) {
 	w := steptest.New(t)
 	s := taintsSample().make(w)
-	w.Host.API = &busyNodeAPI{API: w.API, writes: 3}
+	w.Host.API = &busyAPI{w.API, nodePath, 3}
 	if err := s.Do(t.Context(), w.Host); err != nil {
 		t.Fatal(err)
 	}
 	if done, err := s.Done(t.Context(), w.Host); err != nil || !done {
 		t.Errorf("done: %t, %v", done, err)
 	}
-	w.Host.API = &busyNodeAPI{API: w.API, writes: 1000}
+	w.Host.API = &busyAPI{w.API, nodePath, 1000}
 	w.API.Set(nodePath, []any{}, "spec", "taints")
 	if err := s.Do(t.Context(), w.Host); err == nil {
 		t.Error("a node that never holds still was written")
