@@ -67,7 +67,7 @@ func (l *load) run(ctx context.Context, h *host, to []string, pause time.Duratio
 		case <-tick.C:
 		}
 		addr := to[i%len(to)]
-		if err := h.touch(addr); err != nil {
+		if err := h.touch(addr, 10_000+i%50_000); err != nil {
 			l.fail(fmt.Sprintf("%s -> %s: %v", h.name, addr, err))
 		}
 		l.made.Add(1)
@@ -95,12 +95,16 @@ func (l *load) check(t *testing.T, where string) {
 	}
 }
 
-// touch connects and hangs up. A connection that needed a second SYN counts as
-// failed: the first one was lost.
-func (h *host) touch(addr string) (err error) {
+// touch connects from a port and hangs up. A connection that needed a second
+// SYN counts as failed: the first one was lost. Ports come in turn: the kernel
+// would use one again for another frontend of the same pods while connection
+// tracking and IPVS still remember the first, and that is not what a kill is
+// about.
+func (h *host) touch(addr string, port int) (err error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: patience}
 	h.in(func() {
 		var c net.Conn
-		if c, err = net.DialTimeout("tcp", addr, patience); err != nil {
+		if c, err = d.Dial("tcp", addr); err != nil {
 			return
 		}
 		defer c.Close()

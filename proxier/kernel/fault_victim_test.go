@@ -65,6 +65,7 @@ func (m *mortal) converge(generation int) error {
 	defer cancel()
 	p := newProxier(m, services(generation))
 	p.Timing.DrainTick = 10 * time.Millisecond
+	p.Drain.Cap = time.Second // IPVS remembers a reset connection for ten, and none here lives that long
 	var failed error
 	p.Report = func(r proxier.Report) {
 		if ctx.Err() != nil {

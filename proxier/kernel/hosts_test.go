@@ -192,17 +192,25 @@ type answer struct {
 type session struct {
 	net.Conn
 	lines *bufio.Reader
+	limit time.Duration // for each answer
 }
 
-func newSession(c net.Conn) *session { return &session{Conn: c, lines: bufio.NewReader(c)} }
+func newSession(c net.Conn) *session {
+	return &session{Conn: c, lines: bufio.NewReader(c), limit: patience}
+}
 
 const patience = 3 * time.Second
 
-func (h *host) dial(network, addr string) (s *session, err error) {
+func (h *host) dial(network, addr string) (*session, error) {
+	return h.dialWithin(patience, network, addr)
+}
+
+func (h *host) dialWithin(limit time.Duration, network, addr string) (s *session, err error) {
 	h.in(func() {
 		var c net.Conn
-		if c, err = net.DialTimeout(network, addr, patience); err == nil {
+		if c, err = net.DialTimeout(network, addr, limit); err == nil {
 			s = newSession(c)
+			s.limit = limit
 		}
 	})
 	return s, err
@@ -210,7 +218,11 @@ func (h *host) dial(network, addr string) (s *session, err error) {
 
 // ask connects, reads the answer and hangs up.
 func (h *host) ask(network, addr string) (answer, error) {
-	s, err := h.dial(network, addr)
+	return h.askWithin(patience, network, addr)
+}
+
+func (h *host) askWithin(limit time.Duration, network, addr string) (answer, error) {
+	s, err := h.dialWithin(limit, network, addr)
 	if err != nil {
 		return answer{}, err
 	}
@@ -224,7 +236,7 @@ func (h *host) ask(network, addr string) (answer, error) {
 }
 
 func (s *session) hear() (answer, error) {
-	s.SetDeadline(time.Now().Add(patience))
+	s.SetDeadline(time.Now().Add(s.limit))
 	line, err := s.lines.ReadString('\n')
 	if err != nil {
 		return answer{}, err
@@ -236,7 +248,7 @@ func (s *session) hear() (answer, error) {
 
 // echo sends a line and waits for it to come back.
 func (s *session) echo(line string) error {
-	s.SetDeadline(time.Now().Add(patience))
+	s.SetDeadline(time.Now().Add(s.limit))
 	if _, err := fmt.Fprintln(s, line); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -33,6 +34,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inNamespace) != "" {
 		os.Exit(m.Run())
 	}
+	if err := roomForConnections(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	again := exec.Command("/proc/self/exe", os.Args[1:]...)
 	again.Env = append(os.Environ(), inNamespace+"=1")
 	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -46,6 +51,17 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "start again in a new network namespace:", err)
 		os.Exit(1)
 	}
+}
+
+// roomForConnections raises a limit that all namespaces share and only the
+// first may change. A machine of one gigabyte has room for eight seconds of a
+// thousand connections each, and drops packets after that.
+func roomForConnections() error {
+	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
+	if err := os.WriteFile(limit, []byte("262144"), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("make room for the connections of the tests: %w", err)
+	}
+	return nil
 }
 
 func TestRealKernel(t *testing.T) {
