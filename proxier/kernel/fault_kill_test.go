@@ -197,7 +197,7 @@ func TestKilledAfterAnyOperation(t *testing.T) {
 	did, _ := runVictim(t, 1, 0)
 	reached("the whole change", 1)
 	l.check(t, "nobody killed")
-	at := positions(did, setting(t, killPositions, 60))
+	at := positions(did, setting(t, killPositions, 30))
 	begin := time.Now()
 	for i, last := range at {
 		generation := 2 + i

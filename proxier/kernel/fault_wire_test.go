@@ -16,54 +16,71 @@ import (
 	"github.com/muster-project/muster/proxier"
 )
 
+// contact says how a wire misbehaves.
+type contact struct {
+	dice   *rand.Rand
+	faults map[string]int
+	left   int // faults that end a pass, until the contact holds; a pass may need hundreds of calls
+}
+
 // loose is a wire with bad contacts: system calls are interrupted, answers get
 // lost, and lists are marked as torn.
 type loose struct {
 	wire
-	dice   *rand.Rand
-	faults *map[string]int
+	*contact
 }
 
 // slack makes the socket of v a loose one, and every one that replaces it.
-func (v *ipvs) slack(seed uint64) map[string]int {
-	faults := map[string]int{}
-	dice := rand.New(rand.NewPCG(seed, 0))
-	v.wire = loose{v.wire, dice, &faults}
+func (v *ipvs) slack(seed uint64) *contact {
+	c := &contact{dice: rand.New(rand.NewPCG(seed, 0)), faults: map[string]int{}}
+	v.wire = loose{v.wire, c}
 	v.open = func() (wire, error) {
-		faults["new socket"]++
+		c.faults["new socket"]++
 		w, err := openSocket()
-		return loose{w, dice, &faults}, err
+		return loose{w, c}, err
 	}
-	return faults
+	return c
 }
 
-func (l loose) happens(what string, onceIn int) bool {
-	yes := l.dice.IntN(onceIn) == 0
+// interrupts are answered by asking again: there may be any number of them.
+func (c *contact) interrupts() bool { return c.happens("EINTR", 4) }
+
+// breaks are answered by another pass.
+func (c *contact) breaks(what string, onceIn int) bool {
+	if c.left == 0 || !c.happens(what, onceIn) {
+		return false
+	}
+	c.left--
+	return true
+}
+
+func (c *contact) happens(what string, onceIn int) bool {
+	yes := c.dice.IntN(onceIn) == 0
 	if yes {
-		(*l.faults)[what]++
+		c.faults[what]++
 	}
 	return yes
 }
 
 func (l loose) send(b []byte) error {
 	switch {
-	case l.happens("EINTR", 4):
+	case l.interrupts():
 		return unix.EINTR
-	case l.happens("ENOBUFS before", 40):
+	case l.breaks("ENOBUFS before", 40):
 		return unix.ENOBUFS
 	}
 	return l.wire.send(b)
 }
 
 func (l loose) receive(b []byte) (int, error) {
-	if l.happens("EINTR", 4) {
+	if l.interrupts() {
 		return 0, unix.EINTR
 	}
 	n, err := l.wire.receive(b)
 	switch {
-	case err == nil && l.happens("ENOBUFS after", 40):
+	case err == nil && l.breaks("ENOBUFS after", 40):
 		return 0, unix.ENOBUFS
-	case err == nil && l.happens("DUMP_INTR", 20):
+	case err == nil && l.breaks("DUMP_INTR", 20):
 		flags := binary.NativeEndian.Uint16(b[6:])
 		binary.NativeEndian.PutUint16(b[6:], flags|unix.NLM_F_DUMP_INTR)
 	}
@@ -75,8 +92,10 @@ func TestLooseContact(t *testing.T) {
 	k := fresh(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	faults := k.ipvs.slack(seed)
+	contact := k.ipvs.slack(seed)
+	faults := contact.faults
 	for generation := range 10 {
+		contact.left = 5
 		ctx, cancel := context.WithTimeout(t.Context(), crowded)
 		p := newProxier(k, services(generation))
 		p.Timing = proxier.Timing{RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond, DrainTick: 10 * time.Millisecond}
