@@ -67,6 +67,10 @@ soak: tools $(BIN)/muster ## kill the proxier after every operation of a large c
 kernels: tools ## the proxier's kernel tests on Debian's own kernel, emulated: minutes
 	$(GO) test -tags vm,emulated -count 1 -timeout 2h -v -run OnDebiansKernel ./e2e/kernel
 
+.PHONY: takeover
+takeover: tools ## take over from a real kube-proxy: compiles it
+	$(GO) test -tags vm,peers -count 1 -timeout 1h -v -run Takeover ./e2e/kernel
+
 .PHONY: bench
 bench: tools ## the numbers of docs/benchmarks.md
 	$(GO) run ./e2e/bench -out docs/benchmarks.md
