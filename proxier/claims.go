@@ -29,6 +29,9 @@ func (k Kind) String() string {
 	return names[0]
 }
 
+// external tells the kinds that clients outside the cluster use.
+func (k Kind) external() bool { return k == NodePort || k == ExternalIP || k == BalancerIP }
+
 // Owner is whose a frontend is.
 type Owner struct {
 	Service Name

@@ -9,10 +9,10 @@ import (
 
 // choice is the endpoints a Service port may use from one node.
 type choice struct {
-	cluster   []Dest // Cluster policy
-	local     []Dest // Local policy
-	reachable bool   // some endpoint could serve, on this node or another
-	hairpins  []netip.Addr
+	cluster   []Dest       // Cluster policy
+	local     []Dest       // Local policy
+	reachable bool         // some endpoint could serve, on this node or another
+	hairpins  []netip.Addr // of local, which has all endpoints of cluster that are on this node
 	here      []netip.Addr // ready ones on this node
 }
 
@@ -28,18 +28,14 @@ func choose(all []candidate, node, zone string, tuning Tuning) choice {
 	var c choice
 	selected := newSelection(all, node, zone)
 	for _, e := range all {
-		here := selected.here(e)
-		inCluster, inLocal := selected.cluster(e).Used(), selected.local(e).Used()
-		if inCluster {
+		if selected.cluster(e).Used() {
 			cluster = append(cluster, e)
 		}
-		if inLocal {
+		if selected.local(e).Used() {
 			local = append(local, e)
-		}
-		if inLocal || inCluster && here {
 			c.hairpins = append(c.hairpins, e.Addr)
 		}
-		if here && e.Ready {
+		if selected.here(e) && e.Ready {
 			c.here = append(c.here, e.Addr)
 		}
 	}

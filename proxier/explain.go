@@ -77,8 +77,6 @@ func (m *Model) Explain(f Frontend, have State) (Explanation, bool) {
 	return e, true
 }
 
-func (k Kind) external() bool { return k == NodePort || k == ExternalIP || k == BalancerIP }
-
 // judge decides on every endpoint once more.
 func (e *Explanation) judge(all []candidate, tuning Tuning, server Server) {
 	selected := newSelection(all, e.Node, e.Zone)

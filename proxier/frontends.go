@@ -114,15 +114,14 @@ func (l *frontends) add(kind Kind, addr netip.AddrPort, local bool) {
 		frontend: Frontend{Addr: addr, Proto: l.port.Proto},
 		server:   Server{Options: l.options, Dests: used},
 	}
-	external := kind == NodePort || kind == ExternalIP || kind == BalancerIP
 	c.sets.put(SetOwned, true)
 	c.sets.put(SetFrontends, kind != SplitTarget)
 	foreign := kind == ExternalIP || kind == BalancerIP // an address that need not be this host's
 	c.sets.put(SetCapture, foreign)
 	c.sets.put(SetRefused, !l.choice.reachable)
-	c.sets.put(SetMasquerade, external && !local)
+	c.sets.put(SetMasquerade, kind.external() && !local)
 	c.sets.put(SetDrop, local && len(used) == 0 && l.choice.reachable)
-	if external && local {
+	if kind.external() && local {
 		c.split = l.split
 	}
 	if kind == BalancerIP {
