@@ -15,6 +15,7 @@ import (
 
 	"github.com/muster-project/muster/bundle"
 	"github.com/muster-project/muster/e2e/lab"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // The machines of a lab, both up from the start.
@@ -53,13 +54,13 @@ func prepare(ctx context.Context, o options, progress io.Writer) (_ *bench, clea
 	}()
 	b := &bench{options: o, progress: progress, start: time.Now(), dir: dir, muster: filepath.Join(dir, "muster")}
 	b.say("building muster and the bundle")
-	if _, err := output(exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.muster, "github.com/muster-project/muster/cmd/muster")); err != nil {
+	if _, err := program.Output(exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.muster, "github.com/muster-project/muster/cmd/muster")); err != nil {
 		return nil, nil, err
 	}
-	if _, err := output(exec.CommandContext(ctx, b.muster, "bundle", "build", "--group", "core,test,peer")); err != nil {
+	if _, err := program.Output(exec.CommandContext(ctx, b.muster, "bundle", "build", "--group", "core,test,peer")); err != nil {
 		return nil, nil, err
 	}
-	listed, err := output(exec.CommandContext(ctx, b.muster, "bundle", "list", "-o", "json"))
+	listed, err := program.Output(exec.CommandContext(ctx, b.muster, "bundle", "list", "-o", "json"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,20 +72,6 @@ func prepare(ctx context.Context, o options, progress io.Writer) (_ *bench, clea
 	}
 	b.bundle, err = bundle.Open(place.Directory)
 	return b, remove, err
-}
-
-// output runs a program and returns what it printed; the error of one that
-// ended otherwise than with 0 holds the end of its standard error.
-func output(cmd *exec.Cmd) ([]byte, error) {
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return out, fmt.Errorf("%s: %w\n%s", cmd, err, exit.Stderr)
-	}
-	if err != nil {
-		return out, fmt.Errorf("%s: %w", cmd, err)
-	}
-	return out, nil
 }
 
 // measure does all runs, the two sides in turn and each first in every other

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/muster-project/muster/e2e/lab"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // musterRun installs one control plane, then has a worker join.
@@ -36,7 +37,7 @@ func (b *bench) musterRun(ctx context.Context, l *lab.Lab) (musterRun, error) {
 		return b.timed(ctx, l, machine, "muster "+args[0], func(ctx context.Context) error {
 			cmd := exec.CommandContext(ctx, b.muster, append(args, "-o", "json")...)
 			cmd.Env = append(os.Environ(), "MUSTER_INVENTORY="+inventory, "KUBECONFIG="+kubeconfig, "MUSTER_BUNDLE="+b.bundle.Dir())
-			out, err := output(cmd)
+			out, err := program.Output(cmd)
 			if err == nil {
 				*report, err = parseReport(out)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/muster-project/muster/bundle"
 	"github.com/muster-project/muster/e2e/lab"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // Units and settings as the packages of Kubernetes and containerd bring them
@@ -167,7 +168,7 @@ func copyTo(ctx context.Context, l *lab.Lab, machine string, write func(*archive
 	}()
 	cmd := exec.CommandContext(ctx, ssh[0], append(ssh[1:], "tar", "-x", "-C", "/")...)
 	cmd.Stdin = in
-	_, err = output(cmd)
+	_, err = program.Output(cmd)
 	in.CloseWithError(err) //nolint:errcheck // never fails; it ends the writer if ssh ended first
 	return err
 }

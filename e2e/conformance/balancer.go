@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/muster-project/muster/e2e/program"
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -64,7 +65,7 @@ const healthEvery = time.Second
 
 // run works until ctx ends.
 func (b *balancer) run(ctx context.Context) error {
-	if _, err := output(exec.CommandContext(ctx, "ip", "-n", b.namespace, "address", "replace", clientAddress+"/32", "dev", "lo")); err != nil {
+	if _, err := program.Output(exec.CommandContext(ctx, "ip", "-n", b.namespace, "address", "replace", clientAddress+"/32", "dev", "lo")); err != nil {
 		return fmt.Errorf("give the tests an address: %w", err)
 	}
 	watch := exec.CommandContext(ctx, b.kubectl[0], append(b.kubectl[1:], "get", "services", "--all-namespaces", "--watch", "--output-watch-events", "--output=json")...)
@@ -242,7 +243,7 @@ func (b *balancer) patch(ctx context.Context, s *corev1.Service, c change, flags
 		return err
 	}
 	args := slices.Concat(b.kubectl[1:], []string{"patch", "service", s.Name, "--namespace=" + s.Namespace, "--type=merge", "--patch=" + string(text)}, flags)
-	_, err = output(exec.CommandContext(ctx, b.kubectl[0], args...))
+	_, err = program.Output(exec.CommandContext(ctx, b.kubectl[0], args...))
 	return err
 }
 
@@ -311,7 +312,7 @@ func clientIn(namespace string) *http.Client {
 }
 
 func (b *balancer) route(ctx context.Context, address netip.Addr, nodes []netip.Addr) error {
-	_, err := output(exec.CommandContext(ctx, "ip", append([]string{"-n", b.namespace}, routeArgs(address, nodes)...)...))
+	_, err := program.Output(exec.CommandContext(ctx, "ip", append([]string{"-n", b.namespace}, routeArgs(address, nodes)...)...))
 	return err
 }
 

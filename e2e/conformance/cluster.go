@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/muster-project/muster/e2e/lab"
+	"github.com/muster-project/muster/e2e/program"
 	"github.com/muster-project/muster/templates"
 )
 
@@ -97,7 +98,7 @@ func (w *work) install(ctx context.Context, c *cluster) error {
 	for range installAttempts {
 		cmd := exec.CommandContext(ctx, w.muster, "init")
 		cmd.Env = append(os.Environ(), "MUSTER_INVENTORY="+inventory, "KUBECONFIG="+c.kubeconfig)
-		if _, err = output(cmd); err == nil || ctx.Err() != nil {
+		if _, err = program.Output(cmd); err == nil || ctx.Err() != nil {
 			break
 		}
 		w.say("installing again: %v", err)
@@ -136,7 +137,7 @@ func (w *work) sendImages(ctx context.Context, c *cluster) error {
 			defer images.Close() //nolint:errcheck // only read from
 			cmd := exec.CommandContext(ctx, ssh[0], append(ssh[1:], importImages)...)
 			cmd.Stdin = images
-			_, err = output(cmd)
+			_, err = program.Output(cmd)
 			return err
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 //go:embed files/root.sh
@@ -74,7 +75,7 @@ func makeRoot(ctx context.Context, programs, to string) error {
 	}
 	// The suite is empty: the sources name theirs.
 	args = append(args, "", to)
-	_, err = output(exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...))
+	_, err = program.Output(exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...))
 	return err
 }
 

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // area is what all specs of interest begin with.
@@ -94,7 +96,7 @@ func (s suite) specs(ctx context.Context) ([]spec, error) {
 	cmd := exec.CommandContext(ctx, s.program(), "--ginkgo.dry-run", "--ginkgo.succinct", "--ginkgo.no-color",
 		"--ginkgo.focus="+regexp.QuoteMeta(area), "--ginkgo.json-report="+file)
 	cmd.Env = []string{"HOME=" + dir}
-	if _, err := output(cmd); err != nil {
+	if _, err := program.Output(cmd); err != nil {
 		return nil, fmt.Errorf("list the specs: %w", err)
 	}
 	raw, err := os.ReadFile(file)

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // architecture of the lab's machines is that of this computer.
@@ -84,7 +86,7 @@ func openSuite(ctx context.Context, cache, module string, say func(string, ...an
 }
 
 func suiteKey(ctx context.Context, module string) (string, error) {
-	version, err := output(exec.CommandContext(ctx, "go", "env", "GOVERSION"))
+	version, err := program.Output(exec.CommandContext(ctx, "go", "env", "GOVERSION"))
 	if err != nil {
 		return "", err
 	}
@@ -113,7 +115,7 @@ func buildSuite(ctx context.Context, s suite, module string) error {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = module
 		cmd.Env = append(os.Environ(), append(env, "GOFLAGS=-trimpath -buildvcs=false", "GOWORK=off")...)
-		_, err := output(cmd)
+		_, err := program.Output(cmd)
 		return err
 	}
 	if err := goTool(nil, "test", "-c", "-ldflags="+linkerFlags(), "-o", s.program(), testPackage); err != nil {
@@ -144,7 +146,7 @@ func buildSuite(ctx context.Context, s suite, module string) error {
 func copyCertificates(ctx context.Context, module, to string) error {
 	find := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", imagePackages+"agnhost")
 	find.Dir = module
-	dir, err := output(find)
+	dir, err := program.Output(find)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (s suite) imageNames(ctx context.Context) ([]string, error) {
 	cmd := exec.CommandContext(ctx, s.program(), "--list-images")
 	// The list does not depend on who asks.
 	cmd.Env = []string{"HOME=" + s.dir}
-	out, err := output(cmd)
+	out, err := program.Output(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -193,18 +195,4 @@ func prune(dir, pattern string, keep int) error {
 		}
 	}
 	return nil
-}
-
-// output runs a program and returns what it printed; the error of one that
-// ended otherwise than with 0 holds its standard error.
-func output(cmd *exec.Cmd) ([]byte, error) {
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return out, fmt.Errorf("%s: %w\n%s", cmd, err, exit.Stderr)
-	}
-	if err != nil {
-		return out, fmt.Errorf("%s: %w", cmd, err)
-	}
-	return out, nil
 }

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // work is what is needed to run the tests.
@@ -75,16 +77,16 @@ func (w *work) buildMuster(ctx context.Context, root string) error {
 	w.say("building muster and the bundle")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", w.muster, "./cmd/muster")
 	build.Dir = root
-	if _, err := output(build); err != nil {
+	if _, err := program.Output(build); err != nil {
 		return err
 	}
-	if _, err := output(exec.CommandContext(ctx, w.muster, "bundle", "build")); err != nil {
+	if _, err := program.Output(exec.CommandContext(ctx, w.muster, "bundle", "build")); err != nil {
 		return err
 	}
-	if _, err := output(exec.CommandContext(ctx, w.muster, "bundle", "extract", "kubectl", "--to", w.dir)); err != nil {
+	if _, err := program.Output(exec.CommandContext(ctx, w.muster, "bundle", "extract", "kubectl", "--to", w.dir)); err != nil {
 		return err
 	}
-	listed, err := output(exec.CommandContext(ctx, w.muster, "bundle", "list", "-o", "json"))
+	listed, err := program.Output(exec.CommandContext(ctx, w.muster, "bundle", "list", "-o", "json"))
 	if err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func (w *work) buildMuster(ctx context.Context, root string) error {
 
 // moduleRoot is the top of the source tree around the working directory.
 func moduleRoot(ctx context.Context) (string, error) {
-	mod, err := output(exec.CommandContext(ctx, "go", "env", "GOMOD"))
+	mod, err := program.Output(exec.CommandContext(ctx, "go", "env", "GOMOD"))
 	if err != nil {
 		return "", err
 	}

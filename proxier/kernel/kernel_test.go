@@ -12,45 +12,23 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/muster-project/muster/proxier"
+	"github.com/muster-project/muster/proxier/kerneltest"
 	"github.com/muster-project/muster/proxier/proxiertest"
 )
 
-// Tests with the build tag `kernel` need root and a kernel with IPVS. They
-// run in a network namespace of their own, which this process enters by
-// starting itself again, and fail where they cannot run.
-const inNamespace = "MUSTER_TEST_IN_NETNS"
-
+// Tests with the build tag `kernel` need root and a kernel with IPVS, and fail
+// where they cannot run.
 func TestMain(m *testing.M) {
 	if order := os.Getenv(asVictim); order != "" {
 		os.Exit(victimMain(order))
 	}
-	if os.Getenv(inNamespace) != "" {
-		os.Exit(m.Run())
-	}
-	if err := roomForConnections(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	again := exec.Command("/proc/self/exe", os.Args[1:]...)
-	again.Env = append(os.Environ(), inNamespace+"=1")
-	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	err := again.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start again in a new network namespace:", err)
-		os.Exit(1)
-	}
+	os.Exit(kerneltest.Main(m, roomForConnections))
 }
 
 // roomForConnections raises a limit that all namespaces share and only the

@@ -5,48 +5,17 @@
 package neighbours
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/muster-project/muster/proxier/kerneltest"
 )
 
-// Tests with the build tag `kernel` need root and nftables. They run in a
-// network namespace of their own, which this process enters by starting
-// itself again.
-const inNamespace = "MUSTER_TEST_IN_NETNS"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(inNamespace) != "" {
-		os.Exit(m.Run())
-	}
-	again := exec.Command("/proc/self/exe", os.Args[1:]...)
-	again.Env = append(os.Environ(), inNamespace+"=1")
-	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	err := again.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start again in a new network namespace:", err)
-		os.Exit(1)
-	}
-}
-
-func sh(t *testing.T, script string) string {
-	t.Helper()
-	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+// Tests with the build tag `kernel` need root and nftables.
+func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, nil)) }
 
 func look(t *testing.T) string {
 	t.Helper()
@@ -74,7 +43,7 @@ func TestFirewalls(t *testing.T) {
 	if got := look(t); got != "" {
 		t.Fatalf("found on a host without a firewall: %s", got)
 	}
-	sh(t, `iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT; iptables-nft -P INPUT DROP; iptables-nft -P FORWARD DROP; iptables-nft -P OUTPUT DROP
+	kerneltest.Shell(t, `iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT; iptables-nft -P INPUT DROP; iptables-nft -P FORWARD DROP; iptables-nft -P OUTPUT DROP
 ip6tables-nft -P FORWARD DROP
 nft add table inet firewalld
 nft 'add chain inet firewalld filter_INPUT { type filter hook input priority 10; policy accept; }'
@@ -82,8 +51,8 @@ nft 'add chain inet firewalld filter_OUTPUT { type filter hook output priority 1
 nft add rule inet firewalld filter_INPUT reject
 nft add table inet muster
 nft 'add chain inet muster input { type filter hook input priority 0; policy drop; }'`)
-	t.Cleanup(func() { sh(t, "nft flush ruleset") })
-	before := sh(t, "nft list ruleset")
+	t.Cleanup(func() { kerneltest.Shell(t, "nft flush ruleset") })
+	before := kerneltest.Shell(t, "nft list ruleset")
 	contains(t, look(t), "chain INPUT of nftables table ip filter: drops", "chain FORWARD of nftables table ip filter: drops",
 		"chain FORWARD of nftables table ip6 filter: drops", "chain filter_INPUT of nftables table inet firewalld: drops")
 	if n := strings.Count(look(t), "\n") + 1; n != 4 {
@@ -96,16 +65,16 @@ nft 'add chain inet muster input { type filter hook input priority 0; policy dro
 		t.Fatalf("changed %v, %v", changed, err)
 	}
 	// What a person sees with the tools of each.
-	contains(t, sh(t, "iptables-nft -S INPUT"),
+	contains(t, kerneltest.Shell(t, "iptables-nft -S INPUT"),
 		"-A INPUT -d 10.96.0.0/12 -m comment --comment muster-proxier -j ACCEPT\n",
 		"-A INPUT -m mark --mark 0x1000/0x1000 -m comment --comment muster-proxier -j ACCEPT\n",
 		"-A INPUT -m mark --mark 0x4000/0x4000 -m comment --comment muster-proxier -j ACCEPT\n",
 		"-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment muster-proxier -j ACCEPT\n")
-	if got := sh(t, "iptables-nft -S FORWARD"); strings.Contains(got, "10.96") || strings.Contains(got, "0x1000") || strings.Count(got, "\n") != 3 {
+	if got := kerneltest.Shell(t, "iptables-nft -S FORWARD"); strings.Contains(got, "10.96") || strings.Contains(got, "0x1000") || strings.Count(got, "\n") != 3 {
 		t.Errorf("rules in FORWARD:\n%s", got)
 	}
-	contains(t, sh(t, "ip6tables-nft -S FORWARD"), "--ctstate RELATED,ESTABLISHED", "--mark 0x4000/0x4000")
-	contains(t, sh(t, "nft list chain inet firewalld filter_INPUT"), "ip daddr 10.96.0.0/12", "ip6 daddr fd00:96::/112", "ct state established,related",
+	contains(t, kerneltest.Shell(t, "ip6tables-nft -S FORWARD"), "--ctstate RELATED,ESTABLISHED", "--mark 0x4000/0x4000")
+	contains(t, kerneltest.Shell(t, "nft list chain inet firewalld filter_INPUT"), "ip daddr 10.96.0.0/12", "ip6 daddr fd00:96::/112", "ct state established,related",
 		"meta mark & 0x00004000 != 0x00000000", `accept comment "muster-proxier"`)
 	contains(t, look(t), "has put in rules")
 	if strings.Contains(look(t), "Start with") {
@@ -115,22 +84,22 @@ nft 'add chain inet muster input { type filter hook input priority 0; policy dro
 	if again, err := i.Ensure(); err != nil || len(again) != 0 {
 		t.Errorf("a second time changed %v, %v", again, err)
 	}
-	sh(t, "iptables-nft -P FORWARD ACCEPT")
+	kerneltest.Shell(t, "iptables-nft -P FORWARD ACCEPT")
 	before = strings.Replace(before, "hook forward priority filter; policy drop;", "hook forward priority filter; policy accept;", 1)
 	for range 2 {
 		if err := Remove(); err != nil {
 			t.Fatal(err)
 		}
-		if after := sh(t, "nft list ruleset"); after != before {
+		if after := kerneltest.Shell(t, "nft list ruleset"); after != before {
 			t.Fatalf("before\n%s\nafter\n%s", before, after)
 		}
 	}
 }
 
 func TestLegacyFirewall(t *testing.T) {
-	sh(t, `iptables-legacy -P FORWARD DROP; iptables-legacy -N MINE; iptables-legacy -A FORWARD -j MINE; ip6tables-legacy -P INPUT DROP`)
+	kerneltest.Shell(t, `iptables-legacy -P FORWARD DROP; iptables-legacy -N MINE; iptables-legacy -A FORWARD -j MINE; ip6tables-legacy -P INPUT DROP`)
 	t.Cleanup(func() {
-		sh(t, `iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X; ip6tables-legacy -P INPUT ACCEPT`)
+		kerneltest.Shell(t, `iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X; ip6tables-legacy -P INPUT ACCEPT`)
 	})
 	got := look(t)
 	contains(t, got, "chain FORWARD of iptables-legacy's table filter", "`iptables-legacy -I FORWARD -m conntrack", "chain INPUT of ip6tables-legacy's table filter")
@@ -140,19 +109,19 @@ func TestLegacyFirewall(t *testing.T) {
 }
 
 func TestBridges(t *testing.T) {
-	sh(t, `ip link add br0 type bridge; ip link add p0 type dummy
+	kerneltest.Shell(t, `ip link add br0 type bridge; ip link add p0 type dummy
 echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables; echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables`)
 	t.Cleanup(func() {
-		sh(t, "ip link del p0; ip link del br0; echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
+		kerneltest.Shell(t, "ip link del p0; ip link del br0; echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
 	})
 	if got := look(t); got != "" {
 		t.Errorf("found on a bridge without ports: %s", got)
 	}
-	sh(t, "ip link set p0 master br0")
+	kerneltest.Shell(t, "ip link set p0 master br0")
 	if got := look(t); got != "bridge br0: Services fail between pods on one bridge: `sysctl -w net.bridge.bridge-nf-call-iptables=1`" {
 		t.Errorf("found: %s", got)
 	}
-	sh(t, "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
+	kerneltest.Shell(t, "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
 	if got := look(t); got != "" {
 		t.Errorf("found with everything in order: %s", got)
 	}
@@ -164,14 +133,14 @@ func TestDeviceForCalico(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if out := sh(t, "ip -o addr show dev kube-ipvs0"); strings.TrimSpace(out) != "" {
+	if out := kerneltest.Shell(t, "ip -o addr show dev kube-ipvs0"); strings.TrimSpace(out) != "" {
 		t.Errorf("it has addresses: %s", out)
 	}
-	sh(t, "ip addr add 10.96.0.7/32 dev kube-ipvs0")
+	kerneltest.Shell(t, "ip addr add 10.96.0.7/32 dev kube-ipvs0")
 	if err := RemoveDevice(); err != nil {
 		t.Fatal(err)
 	}
-	sh(t, "ip link show kube-ipvs0; ip addr flush dev kube-ipvs0")
+	kerneltest.Shell(t, "ip link show kube-ipvs0; ip addr flush dev kube-ipvs0")
 	for range 2 {
 		if err := RemoveDevice(); err != nil {
 			t.Fatal(err)

@@ -7,7 +7,6 @@ package takeover_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,51 +20,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/muster-project/muster/proxier/kerneltest"
 	"github.com/vishvananda/netns"
 )
 
 // Tests with the build tag `kernel` need root, a kernel with IPVS, and the
-// programs kube-proxy and muster-proxier in the working directory. They run
-// in namespaces of their own, which this process enters by starting itself
-// again, and fail where they cannot run.
-const inNamespace = "MUSTER_TEST_IN_NETNS"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(inNamespace) != "" {
-		os.Exit(m.Run())
-	}
-	again := exec.Command("/proc/self/exe", os.Args[1:]...)
-	again.Env = append(os.Environ(), inNamespace+"=1")
-	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
-	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	err := again.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start again in new namespaces:", err)
-		os.Exit(1)
-	}
-}
+// programs kube-proxy and muster-proxier in the working directory. They fail
+// where they cannot run.
+func TestMain(m *testing.M) { os.Exit(kerneltest.Main(m, nil)) }
 
 const patience = 60 * time.Second // a lab machine shares its core
-
-// sh runs a script on the node, which is the namespace of the test.
-func sh(t *testing.T, script string) string {
-	t.Helper()
-	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
 
 // network makes the machines around the node: two pods with a server, a pod
 // that is a client, and a machine that is no part of the cluster.
 func network(t *testing.T) {
 	t.Helper()
-	sh(t, `mount --make-rprivate /
+	kerneltest.Shell(t, `mount --make-rprivate /
 mkdir -p /run/netns && mount -t tmpfs none /run/netns
 ip link set lo up
 ip link add eth0 type veth peer name eth0-peer
@@ -80,7 +50,7 @@ echo 1 > /proc/sys/net/ipv6/conf/all/forwarding`)
 	machine(t, "outside", "198.51.100.1 2001:db8:9::1", "198.51.100.9 2001:db8:9::9")
 	t.Cleanup(func() {
 		_ = exec.Command("./kube-proxy", "--cleanup").Run() // it complains of what is not there
-		sh(t, `ip link del kube-ipvs0 2>/dev/null || true; ipset destroy
+		kerneltest.Shell(t, `ip link del kube-ipvs0 2>/dev/null || true; ipset destroy
 for n in a b client outside; do ip netns del $n; ip link del to-$n 2>/dev/null || true; done; ip link del eth0; umount /run/netns`)
 	})
 	serve(t, "a")
@@ -92,7 +62,7 @@ for n in a b client outside; do ip netns del $n; ip link del to-$n 2>/dev/null |
 func machine(t *testing.T, name, nodeSide, own string) {
 	t.Helper()
 	here, there := strings.Fields(nodeSide), strings.Fields(own)
-	sh(t, fmt.Sprintf(`ip netns add %[1]s
+	kerneltest.Shell(t, fmt.Sprintf(`ip netns add %[1]s
 ip link add to-%[1]s type veth peer name eth0 netns %[1]s
 ip link set to-%[1]s up; ip -n %[1]s link set lo up; ip -n %[1]s link set eth0 up
 ip addr add %[2]s/32 dev to-%[1]s; ip -6 addr add %[3]s/128 dev to-%[1]s nodad

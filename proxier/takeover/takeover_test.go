@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/muster-project/muster/proxier/kerneltest"
 )
 
 // others is what must survive: chains of the kubelet and of somebody else, an
@@ -37,7 +39,7 @@ ipset destroy MINE; ipvsadm -C`
 // left lists what of kube-proxy a host still has, by its own tools.
 func left(t *testing.T) string {
 	t.Helper()
-	return sh(t, `{ nft list ruleset; for i in iptables ip6tables; do $i-legacy-save; done; } 2>/dev/null |
+	return kerneltest.Shell(t, `{ nft list ruleset; for i in iptables ip6tables; do $i-legacy-save; done; } 2>/dev/null |
   grep -v KUBE-SERVICES.of.mine | grep -o 'KUBE-[A-Z0-9-]*\|table ip6* kube-proxy' | sort -u |
   grep -v 'KUBE-FIREWALL$\|KUBE-KUBELET-CANARY\|KUBE-IPTABLES-HINT' || true
 ipset list -n | grep -v '^MINE$' || true
@@ -119,8 +121,8 @@ func TestTakeover(t *testing.T) {
 func takeOver(t *testing.T, mode, iptables string) {
 	network(t)
 	tool := "iptables-" + iptables
-	sh(t, fmt.Sprintf(others, tool))
-	t.Cleanup(func() { sh(t, fmt.Sprintf(removeOthers, tool)) })
+	kerneltest.Shell(t, fmt.Sprintf(others, tool))
+	t.Cleanup(func() { kerneltest.Shell(t, fmt.Sprintf(removeOthers, tool)) })
 	kubeconfig := apiServer(t)
 	old := kubeProxy(t, mode, iptables, kubeconfig)
 	if left(t) == "" {
@@ -152,11 +154,11 @@ func takeOver(t *testing.T, mode, iptables string) {
 		}
 	})
 	successor.says(t, "another service proxy runs on this node")
-	if strings.Contains(sh(t, "nft list tables"), "inet muster") {
+	if strings.Contains(kerneltest.Shell(t, "nft list tables"), "inet muster") {
 		t.Error("the successor did not wait for kube-proxy's end")
 	}
 	old.stop(t)
-	sh(t, otherServer)
+	kerneltest.Shell(t, otherServer)
 	successor.says(t, "clearing what kube-proxy left")
 	for _, s := range streams {
 		s.lives(t)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	kubernetes "github.com/muster-project/muster/bundle/build"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 // build makes the programs from the source tree around the working directory:
 // dir/muster for the lab, and dir/send for the machine.
 func build(ctx context.Context, dir string) error {
-	root, err := output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}"))
+	root, err := program.Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}"))
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func build(ctx context.Context, dir string) error {
 		command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w "+p.link, "-o", p.result, p.pkg)
 		command.Dir = p.dir
 		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-		if _, err := output(command); err != nil {
+		if _, err := program.Output(command); err != nil {
 			return err
 		}
 	}
@@ -56,7 +57,7 @@ func takeStrace(ctx context.Context, dir string) error {
 	if err != nil {
 		return nil //nolint:nilerr // the report says that it was not there
 	}
-	libraries, err := output(exec.CommandContext(ctx, "ldd", strace))
+	libraries, err := program.Output(exec.CommandContext(ctx, "ldd", strace))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/muster-project/muster/e2e/bench/document"
 	"github.com/muster-project/muster/e2e/lab"
+	"github.com/muster-project/muster/e2e/program"
 )
 
 // options are the command line.
@@ -180,7 +181,7 @@ func (o *operator) up(ctx context.Context, dir string) (err error) {
 	if err := pack.Start(); err != nil {
 		return err
 	}
-	_, err = output(unpack)
+	_, err = program.Output(unpack)
 	return errors.Join(err, pack.Wait())
 }
 
@@ -214,20 +215,6 @@ func (o *operator) node(ctx context.Context, who contender, services int, more .
 		return r, fmt.Errorf("read what the machine measured: %w in %.200q", err, out.Bytes())
 	}
 	return r, nil
-}
-
-// output runs a program and returns what it printed; the error of one that
-// ended otherwise than with 0 holds the end of its standard error.
-func output(cmd *exec.Cmd) ([]byte, error) {
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return out, fmt.Errorf("%s: %w\n%s", cmd, err, exit.Stderr)
-	}
-	if err != nil {
-		return out, fmt.Errorf("%s: %w", cmd, err)
-	}
-	return out, nil
 }
 
 // find gives the result of a contender at a size.
