@@ -64,6 +64,7 @@ soak: tools $(BIN)/muster ## kill the proxier after every operation of a large c
 	MUSTER_TEST_POSITIONS=all $(GO) test -tags vm -count 1 -timeout 10h -v -run OnRealKernel ./e2e/kernel
 
 .PHONY: kernels
+kernels: PACKAGES_FOR = emulator
 kernels: tools ## the proxier's kernel tests on Debian's own kernel, emulated: minutes
 	$(GO) test -tags vm,emulated -count 1 -timeout 2h -v -run OnDebiansKernel ./e2e/kernel
 
@@ -72,6 +73,7 @@ takeover: tools ## take over from a real kube-proxy: compiles it
 	$(GO) test -tags vm,peers -count 1 -timeout 1h -v -run Takeover ./e2e/kernel
 
 .PHONY: bench
+bench: PACKAGES_FOR = trace
 bench: tools ## the numbers of docs/benchmarks.md
 	$(GO) run ./e2e/bench -out docs/benchmarks.md
 	$(GO) run ./e2e/bench/proxier -out docs/benchmarks.md
@@ -94,10 +96,11 @@ $(BIN)/muster:
 	$(GO) build -trimpath -o $@ ./cmd/muster
 
 # Debian packages that building the bundle and the lab needs: their names are
-# kept beside the code that needs them.
+# kept beside the code that needs them. PACKAGES_FOR names a group that only one
+# target needs.
 .PHONY: tools
 tools:
-	@missing=; for p in $$($(GO) run ./internal/prerequisites) git openssh-client; do \
+	@missing=; for p in $$($(GO) run ./internal/prerequisites $(PACKAGES_FOR)) git openssh-client; do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
 	done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get update -qq && \
